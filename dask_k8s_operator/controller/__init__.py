@@ -1,0 +1,1 @@
+"""The loop: watch, queue, observe, plan, execute."""

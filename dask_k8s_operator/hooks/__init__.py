@@ -1,0 +1,1 @@
+"""Programs that run inside worker pods, standard library only."""

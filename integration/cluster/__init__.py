@@ -1,0 +1,1 @@
+"""One disposable Kubernetes cluster per checkout, for the tests, the demo and a curious person."""
