@@ -1,0 +1,216 @@
+"""What one reconcile sees: frozen values made from fresh reads of the API server and the scheduler."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from dask_k8s_operator.domain import names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dask_k8s_operator.domain.cluster import Cluster
+
+
+@dataclass(frozen=True, order=True)
+class Worker:
+    """A worker as the scheduler lists it (`/api/v1/get_workers`)."""
+
+    name: str
+    address: str
+
+    @property
+    def host(self) -> str:
+        """The host part of the address, which for a pod is its IP."""
+        return urlsplit(self.address).hostname or ""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What matters of a pod of the Cluster.
+
+    Attributes:
+        started: a process of the pod's Dask container has run at some time.
+        running: a process of the pod's Dask container may be running now.
+        finished: the pod's phase is Succeeded or Failed: no process of it will ever run again.
+        terminating: somebody has asked for its deletion.
+        ran_seconds: how long the Dask container of a finished pod ran, where the kubelet reports it.
+        finished_at: when it ended.
+    """
+
+    name: str
+    uid: str
+    resource_version: str
+    ip: str | None
+    created: datetime
+    started: bool
+    running: bool
+    ready: bool
+    finished: bool
+    terminating: bool
+    deletion_cost: int = 0
+    ran_seconds: float | None = None
+    finished_at: datetime | None = None
+
+    @classmethod
+    def from_manifest(cls, manifest: Mapping[str, Any], *, container: str) -> Pod:
+        """Read a pod as the API server gives it.
+
+        Args:
+            manifest: the pod's JSON.
+            container: the name of its Dask container, "scheduler" or "worker".
+        """
+        metadata, status = manifest["metadata"], manifest.get("status", {})
+        state = _container_status(status, container)
+        current, last = state.get("state", {}), state.get("lastState", {})
+        ended = current.get("terminated") or {}
+        begun, done = _time(ended.get("startedAt")), _time(ended.get("finishedAt"))
+        return cls(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            resource_version=metadata["resourceVersion"],
+            ip=status.get("podIP"),
+            created=datetime.fromisoformat(metadata["creationTimestamp"]),
+            started=bool({"running", "terminated"} & (current.keys() | last.keys()) or state.get("restartCount")),
+            running="running" in current,
+            ready=any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())),
+            finished=status.get("phase") in {"Succeeded", "Failed"},
+            terminating="deletionTimestamp" in metadata,
+            deletion_cost=_deletion_cost(metadata),
+            ran_seconds=(done - begun).total_seconds() if begun and done else None,
+            finished_at=done,
+        )
+
+    @property
+    def live(self) -> bool:
+        """Whether the pod counts as a replica: neither finished nor on its way out."""
+        return not self.finished and not self.terminating
+
+
+@dataclass(frozen=True)
+class Owned:
+    """What matters of the scheduler's Deployment or Service.
+
+    Attributes:
+        ours: its controller is this very Cluster (by uid), so that it's ours to rely on.
+        ready: for a Deployment, that its scheduler is available.
+        terminating: somebody has asked for its deletion.
+    """
+
+    ours: bool
+    ready: bool = False
+    terminating: bool = False
+
+    @classmethod
+    def from_manifest(cls, manifest: Mapping[str, Any], *, owner_uid: str) -> Owned:
+        """Read a Deployment or a Service as the API server gives it."""
+        return cls(
+            ours=owned_by(manifest, owner_uid),
+            ready=manifest.get("status", {}).get("availableReplicas", 0) > 0,
+            terminating="deletionTimestamp" in manifest["metadata"],
+        )
+
+
+@dataclass(frozen=True)
+class NotAsked:
+    """The scheduler was not asked, because nothing about to be decided depends on it."""
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """The scheduler was asked and gave no usable answer; the reason says why and what to do."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The workers that the scheduler has now."""
+
+    workers: tuple[Worker, ...]
+
+
+SchedulerView = NotAsked | Unreachable | Listed
+
+
+@dataclass(frozen=True)
+class RetireCalls:
+    """What this process knows of its own `retire_workers` calls for the Cluster.
+
+    A restart forgets it, and the status has all that is needed to go on without it.
+
+    Attributes:
+        in_flight: addresses whose call has not been answered yet.
+        moved: addresses that an answer listed.
+        refused: addresses that an answer left out.
+    """
+
+    in_flight: frozenset[str] = frozenset()
+    moved: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One Cluster and everything around it, as read for one reconcile."""
+
+    cluster: Cluster
+    deployment: Owned | None
+    service: Owned | None
+    scheduler_pods: tuple[Pod, ...]
+    worker_pods: tuple[Pod, ...]
+    scheduler: SchedulerView = field(default_factory=NotAsked)
+    calls: RetireCalls = field(default_factory=RetireCalls)
+
+
+def owned_by(manifest: Mapping[str, Any], uid: str) -> bool:
+    """Whether an object's controller is the owner with this uid."""
+    return any(
+        owner.get("controller") and owner["uid"] == uid for owner in manifest["metadata"].get("ownerReferences", ())
+    )
+
+
+def match_workers(pods: Iterable[Pod], workers: Iterable[Worker]) -> tuple[dict[str, frozenset[Worker]], list[Worker]]:
+    """Match the scheduler's workers to pods.
+
+    By the pod's IP first, which a worker can't choose; by name where several pods share an IP (`hostNetwork`) or the worker
+    told the scheduler another address. A pod can run several workers (`--nworkers`), named `<pod>-0`, `<pod>-1`…
+
+    Returns:
+        The workers of each pod by the pod's uid (every pod has an entry), and those that belong to no pod.
+    """
+    pods = list(pods)
+    shared = Counter(pod.ip for pod in pods)
+    by_ip = {pod.ip: pod for pod in pods if pod.ip and shared[pod.ip] == 1}
+    by_name = {pod.name: pod for pod in pods}
+    found: dict[str, set[Worker]] = {pod.uid: set() for pod in pods}
+    strangers = []
+    for worker in workers:
+        pod = by_ip.get(worker.host) or by_name.get(worker.name) or by_name.get(worker.name.rpartition("-")[0])
+        if pod is None:
+            strangers.append(worker)
+        else:
+            found[pod.uid].add(worker)
+    return {uid: frozenset(matched) for uid, matched in found.items()}, strangers
+
+
+def _container_status(status: Mapping[str, Any], container: str) -> Mapping[str, Any]:
+    for state in status.get("containerStatuses", ()):
+        if state["name"] == container:
+            return dict(state)
+    return {}
+
+
+def _deletion_cost(metadata: Mapping[str, Any]) -> int:
+    try:
+        return int(metadata.get("annotations", {}).get(names.DELETION_COST, 0))
+    except ValueError:
+        return 0  # the API server accepts any text here; kube-controller-manager ignores what is no number, too
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
