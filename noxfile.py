@@ -1,0 +1,83 @@
+"""The project's checks and tools: `nox -l` lists them, a bare `nox` runs every check."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_external_run = True
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "typecheck", "tests", "integration"]
+
+CLUSTER = ("python", "-m", "integration.cluster")
+DOMAIN = "dask_k8s_operator/domain/*"
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting and which layer imports which."""
+    session.install("-e", ".[lint]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Check the types of the package, its tests and this file."""
+    session.install("-e", ".[typecheck]")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests that need pip packages alone; arguments (`-- -k NAME`) go to pytest."""
+    session.install("-e", ".[tests]")
+    if session.posargs:
+        session.run("pytest", *session.posargs)  # a part of the tests says nothing about coverage
+        return
+    session.run("pytest", "tests", "--numprocesses=auto", "--cov", "--cov-branch", "--cov-report=term")
+    session.run("coverage", "report", f"--include={DOMAIN}", "--fail-under=90")
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run the tests on a real Kubernetes; arguments go to pytest.
+
+    A cluster that is up already is used and stays; one that this brings up is taken down at the end.
+    """
+    session.install("-e", ".[tests]")
+    found_up = _cluster_is_up(session)
+    try:
+        session.run(*CLUSTER, "up", "--yes")
+        session.run(*CLUSTER, "run", "python", "-m", "pytest", "integration", *session.posargs)
+    finally:
+        if not found_up:
+            session.run(*CLUSTER, "down")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Scale a computing Dask cluster up and down on a real Kubernetes and count what got lost."""
+    session.install("-e", ".[tests]")
+    session.run("python", "-m", "integration.demo", *session.posargs)
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Manage the cluster for tests and demo: `-- up`, `down`, `status`, `run COMMAND`, `--help`."""
+    session.install("-e", ".[tests]")
+    session.run(*CLUSTER, *session.posargs)
+
+
+def _cluster_is_up(session: nox.Session) -> bool:
+    # Not `session.run`, which reports any other exit status than 0 as an error, and here it is an answer.
+    python = Path(session.bin) / "python"
+    status = subprocess.run(  # noqa: S603 (nothing in the command comes from outside)
+        [python, *CLUSTER[1:], "status"], stdout=subprocess.DEVNULL, check=False
+    )
+    return status.returncode == 0
