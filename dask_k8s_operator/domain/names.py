@@ -70,9 +70,9 @@ def dashboard_address(cluster: str, namespace: str) -> str:
 def worker_names(cluster: str, seen: Iterable[str], count: int) -> list[str]:
     """Names for `count` new worker pods that follow from the state they were planned on.
 
-    The same state gives the same names: a creation whose answer was lost, and a second operator that saw the same
-    pods, meet "already exists" instead of making one pod too many. Another state gives other names: Dask makes
-    a newcomer whose name is still registered exit, so a name is not used twice.
+    The same state gives the same names: a creation whose answer was lost, and a second operator that saw
+    the same pods, meet "already exists" instead of making one pod too many. Another state gives other names:
+    Dask makes a newcomer whose name is still registered exit, so a name is not used twice.
 
     Args:
         cluster: the Cluster's name.

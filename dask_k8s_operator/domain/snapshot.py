@@ -67,7 +67,8 @@ class Pod:
         metadata, status = manifest["metadata"], manifest.get("status", {})
         state = _container_status(status, container)
         current, last = state.get("state", {}), state.get("lastState", {})
-        ended = current.get("terminated") or {}
+        past = {"running", "terminated"} & (current.keys() | last.keys())
+        ended = current.get("terminated", {})
         begun, done = _time(ended.get("startedAt")), _time(ended.get("finishedAt"))
         return cls(
             name=metadata["name"],
@@ -75,7 +76,7 @@ class Pod:
             resource_version=metadata["resourceVersion"],
             ip=status.get("podIP"),
             created=datetime.fromisoformat(metadata["creationTimestamp"]),
-            started=bool({"running", "terminated"} & (current.keys() | last.keys()) or state.get("restartCount")),
+            started=bool(past) or state.get("restartCount", 0) > 0,
             running="running" in current,
             ready=any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())),
             finished=status.get("phase") in {"Succeeded", "Failed"},
@@ -169,33 +170,34 @@ class Snapshot:
 
 def owned_by(manifest: Mapping[str, Any], uid: str) -> bool:
     """Whether an object's controller is the owner with this uid."""
-    return any(
-        owner.get("controller") and owner["uid"] == uid for owner in manifest["metadata"].get("ownerReferences", ())
-    )
+    owners = manifest["metadata"].get("ownerReferences", ())
+    return any(owner.get("controller") and owner["uid"] == uid for owner in owners)
 
 
-def match_workers(pods: Iterable[Pod], workers: Iterable[Worker]) -> tuple[dict[str, frozenset[Worker]], list[Worker]]:
+def match_workers(pods: Iterable[Pod], workers: Iterable[Worker]) -> tuple[dict[str, frozenset[str]], frozenset[str]]:
     """Match the scheduler's workers to pods.
 
-    By the pod's IP first, which a worker can't choose; by name where several pods share an IP (`hostNetwork`) or the worker
-    told the scheduler another address. A pod can run several workers (`--nworkers`), named `<pod>-0`, `<pod>-1`…
+    By the pod's IP first, which a worker can't choose; by name where several pods share an IP (`hostNetwork`)
+    or the worker told the scheduler another address. A pod can run several workers (`--nworkers`), which Dask
+    names `<name>-0`, `<name>-1`… Finished pods run nothing, and their IPs may belong to others by now.
 
     Returns:
-        The workers of each pod by the pod's uid (every pod has an entry), and those that belong to no pod.
+        The addresses of each pod's workers by the pod's uid, and those that belong to no pod.
     """
-    pods = list(pods)
-    shared = Counter(pod.ip for pod in pods)
-    by_ip = {pod.ip: pod for pod in pods if pod.ip and shared[pod.ip] == 1}
-    by_name = {pod.name: pod for pod in pods}
-    found: dict[str, set[Worker]] = {pod.uid: set() for pod in pods}
-    strangers = []
+    running = [pod for pod in pods if not pod.finished]
+    sharing = Counter(pod.ip for pod in running)
+    by_ip = {pod.ip: pod for pod in running if sharing[pod.ip] == 1}
+    by_name = {pod.name: pod for pod in running}
+    found: dict[str, set[str]] = {}
+    strangers = set()
     for worker in workers:
-        pod = by_ip.get(worker.host) or by_name.get(worker.name) or by_name.get(worker.name.rpartition("-")[0])
+        base = worker.name.rpartition("-")[0]
+        pod = by_ip.get(worker.host) or by_name.get(worker.name) or by_name.get(base)
         if pod is None:
-            strangers.append(worker)
+            strangers.add(worker.address)
         else:
-            found[pod.uid].add(worker)
-    return {uid: frozenset(matched) for uid, matched in found.items()}, strangers
+            found.setdefault(pod.uid, set()).add(worker.address)
+    return {uid: frozenset(addresses) for uid, addresses in found.items()}, frozenset(strangers)
 
 
 def _container_status(status: Mapping[str, Any], container: str) -> Mapping[str, Any]:
@@ -209,7 +211,7 @@ def _deletion_cost(metadata: Mapping[str, Any]) -> int:
     try:
         return int(metadata.get("annotations", {}).get(names.DELETION_COST, 0))
     except ValueError:
-        return 0  # the API server accepts any text here; kube-controller-manager ignores what is no number, too
+        return 0  # the API server accepts any text here, and a ReplicaSet, too, ignores what is no number
 
 
 def _time(text: str | None) -> datetime | None:

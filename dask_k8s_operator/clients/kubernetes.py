@@ -1,0 +1,285 @@
+"""The one module that speaks to the Kubernetes API server: plain JSON in and out, typed errors."""
+
+from __future__ import annotations
+
+import json
+import os
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from dask_k8s_operator.clients.scheduler import Response, TransportError
+from dask_k8s_operator.domain import names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Manifest = dict[str, Any]
+
+_CLUSTERS = f"/apis/{names.GROUP}/{names.VERSION}/namespaces/{{namespace}}/{names.PLURAL}"
+_COLLECTIONS = {
+    "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
+    "Service": "/api/v1/namespaces/{namespace}/services",
+    "Pod": "/api/v1/namespaces/{namespace}/pods",
+}
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_MERGE_PATCH = "application/merge-patch+json"
+_TIMEOUT = 30.0
+"""Seconds for one request. Longer than any healthy API server takes, shorter than a person's patience."""
+
+
+class KubernetesError(Exception):
+    """The API server did not do what it was asked."""
+
+
+class ConfigurationError(KubernetesError):
+    """No usable way to the API server is configured; the message says what to set."""
+
+
+class Unavailable(KubernetesError):
+    """No answer: the request may or may not have been carried out, so read before acting again."""
+
+
+class Refused(KubernetesError):
+    """The server answered no; the message is the server's own.
+
+    Attributes:
+        status: the HTTP status.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotFound(Refused):
+    """There is no such object."""
+
+
+class Conflict(Refused):
+    """The object is not, or no longer, as the request expects (resourceVersion, uid), or it exists already."""
+
+
+class Invalid(Refused):
+    """The object itself is at fault: 400 or 422."""
+
+
+_ERRORS: Mapping[int, type[Refused]] = {400: Invalid, 404: NotFound, 409: Conflict, 422: Invalid}
+
+
+async def connect(kubeconfig: Path | None) -> KubernetesClient:
+    """Connect with a kubeconfig file, or as the pod's service account where this runs in a cluster.
+
+    Args:
+        kubeconfig: the file; None: the service account of this pod, or else KUBECONFIG or ~/.kube/config.
+
+    Raises:
+        ConfigurationError: there is none, or it can't be used.
+    """
+    settings = client.Configuration()
+    try:
+        if kubeconfig is None and in_cluster():
+            config.load_incluster_config(client_configuration=settings)
+        else:
+            path = str(kubeconfig) if kubeconfig else None
+            await config.load_kube_config(config_file=path, client_configuration=settings)
+        # Reads the certificates that the configuration names, so it can fail like the loading.
+        return KubernetesClient(client.ApiClient(settings))
+    except Exception as error:  # a broken file fails in as many ways as YAML, base64 and TLS have errors
+        raise _unusable(kubeconfig, error) from error
+
+
+def in_cluster() -> bool:
+    """Whether this process runs in a pod with a service account."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ
+
+
+def default_namespace(kubeconfig: Path | None) -> str:
+    """The namespace of this pod, or else of the kubeconfig's current context.
+
+    Raises:
+        ConfigurationError: the kubeconfig can't be used.
+    """
+    if kubeconfig is None and in_cluster():
+        return _POD_NAMESPACE.read_text().strip()
+    try:
+        _, context = config.list_kube_config_contexts(config_file=str(kubeconfig) if kubeconfig else None)
+    except Exception as error:  # see `connect`
+        raise _unusable(kubeconfig, error) from error
+    return str(context["context"].get("namespace", "default"))
+
+
+class KubernetesClient:
+    """The requests that the operator makes, and no others.
+
+    Every method raises `Unavailable` when no answer came and a kind of `Refused` when the answer was no.
+    Reads name no resourceVersion, which makes them consistent: what was written before is seen.
+    https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
+    """
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    async def version(self) -> str:
+        """The server's version, for a check that it answers."""
+        answer = await self._request("GET", "/version")
+        return str(answer["gitVersion"])
+
+    async def check_clusters(self, namespaces: tuple[str, ...]) -> None:
+        """Check that the Clusters of these namespaces (none: of all) can be read.
+
+        Raises:
+            ConfigurationError: the CustomResourceDefinition is missing, or a permission; says what to apply.
+        """
+        base = f"/apis/{names.GROUP}/{names.VERSION}"
+        paths = [f"{base}/namespaces/{namespace}/{names.PLURAL}" for namespace in namespaces]
+        for path in paths or [f"{base}/{names.PLURAL}"]:
+            try:
+                await self._request("GET", path, query={"limit": "1"})
+            except NotFound as error:
+                crd = f"the CustomResourceDefinition {names.PLURAL}.{names.GROUP} is not installed"
+                raise ConfigurationError(f"{crd}: kubectl apply -k deploy/") from error
+            except Refused as error:
+                raise ConfigurationError(f"can't read Clusters, apply the RBAC of deploy/: {error}") from error
+
+    async def get_cluster(self, namespace: str, name: str) -> Manifest | None:
+        """Read a Cluster; None where there is none."""
+        return await self._get(f"{_CLUSTERS.format(namespace=namespace)}/{name}")
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """Read a Deployment or Service; None where there is none."""
+        return await self._get(f"{_COLLECTIONS[kind].format(namespace=namespace)}/{name}")
+
+    async def list_pods(self, namespace: str, label_selector: str) -> list[Manifest]:
+        """Read all pods that the selector picks."""
+        path = _COLLECTIONS["Pod"].format(namespace=namespace)
+        answer = await self._request("GET", path, query={"labelSelector": label_selector})
+        return list(answer["items"])
+
+    async def create(self, manifest: Mapping[str, Any]) -> None:
+        """Create a Deployment, Service or Pod; unknown fields are refused instead of dropped in silence."""
+        path = _COLLECTIONS[manifest["kind"]].format(namespace=manifest["metadata"]["namespace"])
+        await self._request("POST", path, body=manifest, query={"fieldValidation": "Strict"})
+
+    async def delete_pod(self, namespace: str, name: str, *, uid: str, resource_version: str) -> None:
+        """Delete this very pod, in the state in which it was read."""
+        path = f"{_COLLECTIONS['Pod'].format(namespace=namespace)}/{name}"
+        conditions = {"uid": uid, "resourceVersion": resource_version}
+        await self._request("DELETE", path, body={"preconditions": conditions})
+
+    async def patch_cluster_status(
+        self, namespace: str, name: str, *, resource_version: str, status: Mapping[str, Any]
+    ) -> Manifest:
+        """Write the status of a Cluster that is still as it was read."""
+        path = f"{_CLUSTERS.format(namespace=namespace)}/{name}/status"
+        body = {"metadata": {"resourceVersion": resource_version}, "status": status}
+        return await self._request("PATCH", path, body=body, content_type=_MERGE_PATCH)
+
+    def scheduler_proxy(self, namespace: str, cluster: str) -> ServiceProxy:
+        """The way to a scheduler's HTTP API through the API server."""
+        service = f"http:{names.scheduler_name(cluster)}:{names.PORT_DASHBOARD[0]}"
+        return ServiceProxy(self, f"/api/v1/namespaces/{namespace}/services/{service}/proxy")
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+        timeout: float = _TIMEOUT,  # noqa: ASYNC109 (the client's own, which closes the connection)
+    ) -> tuple[int, bytes]:
+        """Send one request; gives the HTTP status and the body whatever the status is."""
+        request = await self._api.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": "application/json", "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = await self._api.call_api(*request, _request_timeout=timeout)
+            return int(answer.status), bytes(await answer.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"no answer from the API server to {method} {path}: {error!r}") from error
+
+    async def _get(self, path: str) -> Manifest | None:
+        try:
+            return await self._request("GET", path)
+        except NotFound:
+            return None
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Manifest:
+        status, content = await self.send(method, path, body=body, query=query, content_type=content_type)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise Unavailable(f"{method} {path}: {status} {_message(content)}")
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise _ERRORS.get(status, Refused)(_message(content), status)
+        answer: Manifest = json.loads(content)
+        return answer
+
+
+class ServiceProxy:
+    """Reaches a scheduler's HTTP API through the API server; a transport for `SchedulerClient`."""
+
+    def __init__(self, kubernetes: KubernetesClient, path: str) -> None:
+        self._kubernetes = kubernetes
+        self._path = path
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None,
+        timeout: float,  # noqa: ASYNC109 (the transport's own, see `Transport`)
+    ) -> Response:
+        """Send one request to the scheduler."""
+        content = json.loads(body) if body is not None else None
+        try:
+            status, answer = await self._kubernetes.send(method, self._path + path, body=content, timeout=timeout)
+        except Unavailable as error:
+            raise TransportError(str(error)) from error
+        if status >= HTTPStatus.BAD_REQUEST and _is_status(answer):
+            # The API server itself answered: no such Service, no endpoints, no permission for services/proxy.
+            raise TransportError(f"the API server could not pass it on: {_message(answer)}")
+        return Response(status=status, body=answer)
+
+
+def _is_status(content: bytes) -> bool:
+    try:
+        return bool(json.loads(content)["kind"] == "Status")
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _unusable(kubeconfig: Path | None, error: Exception) -> ConfigurationError:
+    source = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    return ConfigurationError(
+        f"can't use the kubeconfig {source}: {error}. Name a working one with --kubeconfig or KUBECONFIG, "
+        "or run inside a cluster with a service account"
+    )
+
+
+def _message(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["message"])
+    except (ValueError, KeyError, TypeError):
+        return content[:500].decode(errors="replace")

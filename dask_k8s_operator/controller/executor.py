@@ -1,0 +1,85 @@
+"""The only writer: does what a plan says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from dask_k8s_operator.clients.kubernetes import Conflict, Invalid, KubernetesClient, NotFound, Refused
+from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Retire
+from dask_k8s_operator.domain.status import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dask_k8s_operator.clients.scheduler import SchedulerClient
+    from dask_k8s_operator.controller.keys import ClusterKey
+    from dask_k8s_operator.controller.retirecalls import RetireCallRegister
+
+logger = logging.getLogger(__name__)
+
+CONCURRENT_WRITES = 32
+"""Requests to the API server at a time, over all Clusters."""
+
+
+class Executor:
+    """Carries actions out: independent ones side by side, within a bound that all Clusters share."""
+
+    def __init__(
+        self,
+        kubernetes: KubernetesClient,
+        scheduler: Callable[[ClusterKey], SchedulerClient],
+        calls: RetireCallRegister,
+    ) -> None:
+        self._kubernetes = kubernetes
+        self._scheduler = scheduler
+        self._calls = calls
+        self._slots = asyncio.Semaphore(CONCURRENT_WRITES)
+
+    async def execute(self, key: ClusterKey, actions: tuple[Action, ...]) -> list[Refusal]:
+        """Carry the actions out.
+
+        Returns:
+            The creations that the API server refused.
+
+        Raises:
+            Conflict: nothing worse happened than that a deletion met a pod that has changed.
+            ExceptionGroup: of `KubernetesError`: actions got no answer.
+        """
+        outcomes = await asyncio.gather(*(self._act(key, action) for action in actions), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        if failures and all(isinstance(failure, Conflict) for failure in failures):
+            raise failures[0]
+        if failures:
+            raise ExceptionGroup(f"{len(failures)} of {len(actions)} actions failed: {failures[0]}", failures)
+        return [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+
+    async def _act(self, key: ClusterKey, action: Action) -> Refusal | None:
+        async with self._slots:
+            logger.info("%s: %s", key, action)
+            match action:
+                case Create():
+                    return await self._create(action)
+                case DeletePod():
+                    await self._delete(key, action)
+                case Retire():
+                    self._calls.start(key, self._scheduler(key), action.addresses)
+        return None
+
+    async def _create(self, action: Create) -> Refusal | None:
+        try:
+            await self._kubernetes.create(action.manifest)
+        except Conflict:
+            logger.debug("%s %s exists already", action.kind, action.name)
+        except Refused as error:
+            return Refusal(kind=action.kind, message=str(error), invalid=isinstance(error, Invalid))
+        return None
+
+    async def _delete(self, key: ClusterKey, action: DeletePod) -> None:
+        try:
+            await self._kubernetes.delete_pod(
+                key.namespace, action.name, uid=action.uid, resource_version=action.resource_version
+            )
+        except NotFound:
+            logger.debug("Pod %s is gone already", action.name)

@@ -1,0 +1,92 @@
+"""One look at a Cluster and everything around it, by fresh reads."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from dask_k8s_operator.clients.scheduler import SchedulerClient, SchedulerError
+from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain.cluster import Cluster
+from dask_k8s_operator.domain.planner import needs_scheduler
+from dask_k8s_operator.domain.snapshot import (
+    Listed,
+    NotAsked,
+    Owned,
+    Pod,
+    SchedulerView,
+    Snapshot,
+    Unreachable,
+    owned_by,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dask_k8s_operator.clients.kubernetes import KubernetesClient, Manifest
+    from dask_k8s_operator.controller.keys import ClusterKey
+    from dask_k8s_operator.controller.retirecalls import RetireCallRegister
+
+
+class Observer:
+    """Makes snapshots."""
+
+    def __init__(
+        self,
+        kubernetes: KubernetesClient,
+        scheduler: Callable[[ClusterKey], SchedulerClient],
+        calls: RetireCallRegister,
+    ) -> None:
+        self._kubernetes = kubernetes
+        self._scheduler = scheduler
+        self._calls = calls
+
+    async def observe(self, key: ClusterKey) -> Snapshot | None:
+        """Read everything that a plan needs; None where there is no such Cluster.
+
+        Raises:
+            KubernetesError: the API server didn't give it all.
+            InvalidCluster: the spec can't be read.
+        """
+        child = names.scheduler_name(key.name)
+        manifest, deployment, service, pods = await asyncio.gather(
+            self._kubernetes.get_cluster(key.namespace, key.name),
+            self._kubernetes.get("Deployment", key.namespace, child),
+            self._kubernetes.get("Service", key.namespace, child),
+            self._kubernetes.list_pods(key.namespace, f"{names.LABEL_CLUSTER}={key.name}"),
+        )
+        if manifest is None:
+            return None
+        cluster = Cluster.from_manifest(manifest)
+        workers = tuple(
+            Pod.from_manifest(pod, container=names.ROLE_WORKER)
+            for pod in pods
+            if _role(pod) == names.ROLE_WORKER and owned_by(pod, cluster.uid)
+        )
+        # Before the scheduler is read: what an answer says moved must be older than the list it is checked against.
+        calls = self._calls.of(key)
+        return Snapshot(
+            cluster=cluster,
+            deployment=Owned.from_manifest(deployment, owner_uid=cluster.uid) if deployment else None,
+            service=Owned.from_manifest(service, owner_uid=cluster.uid) if service else None,
+            scheduler_pods=tuple(
+                Pod.from_manifest(pod, container=names.ROLE_SCHEDULER)
+                for pod in pods
+                if _role(pod) == names.ROLE_SCHEDULER
+            ),
+            worker_pods=workers,
+            # After the pods: a worker that registers in between is seen as registered, not as unknown.
+            scheduler=await self._ask(key) if needs_scheduler(cluster, workers) else NotAsked(),
+            calls=calls,
+        )
+
+    async def _ask(self, key: ClusterKey) -> SchedulerView:
+        try:
+            return Listed(await self._scheduler(key).workers())
+        except SchedulerError as error:
+            return Unreachable(str(error))
+
+
+def _role(pod: Manifest) -> str | None:
+    role: str | None = pod["metadata"]["labels"].get(names.LABEL_ROLE)
+    return role

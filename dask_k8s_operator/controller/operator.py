@@ -1,0 +1,130 @@
+"""The operator as a whole: every part made, joined, and run until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from dask_k8s_operator.clients.kubernetes import KubernetesClient, KubernetesError, connect, in_cluster
+from dask_k8s_operator.clients.scheduler import HttpTransport, SchedulerClient, http_client
+from dask_k8s_operator.controller.executor import Executor
+from dask_k8s_operator.controller.health import serve_health
+from dask_k8s_operator.controller.observer import Observer
+from dask_k8s_operator.controller.reconciler import Reconciler
+from dask_k8s_operator.controller.retirecalls import RetireCallRegister
+from dask_k8s_operator.controller.watcher import watch
+from dask_k8s_operator.controller.workqueue import WorkQueue
+from dask_k8s_operator.domain import names
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    import httpx
+
+    from dask_k8s_operator.controller.keys import ClusterKey
+    from dask_k8s_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+STUCK_SECONDS = 120.0
+"""A pass that takes longer is stuck: each of its requests gives up after 30 s."""
+
+SHUTDOWN_SECONDS = 3.0
+"""How long passes may take to end once the operator is told to stop. A pass that is cut short loses nothing."""
+
+
+async def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        KubernetesError: the API server can't be reached or used; the message says what to do.
+        OSError: the health port can't be had.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        kubernetes = await connect(settings.kubeconfig)
+        stack.push_async_callback(kubernetes.close)
+        await _check_access(kubernetes, settings)
+        http = await stack.enter_async_context(http_client())
+        await _Operator(settings, kubernetes, http).run(stop)
+
+
+async def _check_access(kubernetes: KubernetesClient, settings: Settings) -> None:
+    version = await kubernetes.version()
+    await kubernetes.check_clusters(settings.namespaces)
+    where = ", ".join(settings.namespaces) or "all namespaces"
+    logger.info("looking after the Clusters of %s (Kubernetes %s)", where, version)
+
+
+class _Operator:
+    def __init__(self, settings: Settings, kubernetes: KubernetesClient, http: httpx.AsyncClient) -> None:
+        self._settings = settings
+        self._kubernetes = kubernetes
+        self._http = http
+        self._queue: WorkQueue[ClusterKey] = WorkQueue()
+        self._calls = RetireCallRegister(wake=self._queue.add)
+        self._reconciler = Reconciler(
+            kubernetes,
+            Observer(kubernetes, self._scheduler, self._calls),
+            Executor(kubernetes, self._scheduler, self._calls),
+            self._calls,
+        )
+        self._passes: dict[ClusterKey, float] = {}
+        self._direct = settings.scheduler_access == "direct" or (
+            settings.scheduler_access == "auto" and in_cluster() and settings.kubeconfig is None
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        health = serve_health(
+            host=self._settings.health_host, port=self._settings.health_port, alive=self._alive, ready=self._ready
+        )
+        async with health:
+            passes = asyncio.create_task(self._queue.run(self._pass, concurrency=self._settings.concurrency))
+            watching = asyncio.create_task(
+                watch(
+                    lambda key, after: self._queue.add(key, after=after),
+                    namespaces=self._settings.namespaces,
+                    stop=stop,
+                )
+            )
+            try:
+                # Neither ends by itself unless it fails; then the process ends, and its Deployment starts another.
+                await asyncio.wait({passes, watching}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stop.set()
+                passes.cancel()
+                await asyncio.wait({passes, watching}, timeout=SHUTDOWN_SECONDS)
+                await self._calls.close()
+            for task in (watching, passes):
+                if task.done() and not task.cancelled():
+                    task.result()
+        logger.info("stopped")
+
+    def _scheduler(self, key: ClusterKey) -> SchedulerClient:
+        if self._direct:
+            return SchedulerClient(HttpTransport(self._http, names.dashboard_address(key.name, key.namespace)))
+        return SchedulerClient(self._kubernetes.scheduler_proxy(key.namespace, key.name))
+
+    async def _pass(self, key: ClusterKey) -> timedelta | None:
+        self._passes[key] = asyncio.get_running_loop().time()
+        try:
+            return await self._reconciler.reconcile(key)
+        finally:
+            del self._passes[key]
+
+    async def _alive(self) -> str | None:
+        now = asyncio.get_running_loop().time()
+        stuck = [str(key) for key, since in self._passes.items() if now - since > STUCK_SECONDS]
+        return f"passes over these Clusters are stuck: {', '.join(stuck)}" if stuck else None
+
+    async def _ready(self) -> str | None:
+        try:
+            await self._kubernetes.check_clusters(self._settings.namespaces)
+        except KubernetesError as error:
+            return str(error)
+        return None

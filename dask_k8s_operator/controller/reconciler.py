@@ -1,0 +1,85 @@
+"""One pass over one Cluster: observe, plan, write the status, act."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from dask_k8s_operator.clients.kubernetes import Conflict, KubernetesClient
+from dask_k8s_operator.domain.planner import plan
+from dask_k8s_operator.domain.status import with_refusals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dask_k8s_operator.controller.executor import Executor
+    from dask_k8s_operator.controller.keys import ClusterKey
+    from dask_k8s_operator.controller.observer import Observer
+    from dask_k8s_operator.controller.retirecalls import RetireCallRegister
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = timedelta(seconds=0.05)
+"""After a conflict: somebody else wrote, so look again, but don't spin."""
+
+
+class CreationRefused(Exception):
+    """The API server refused what the spec asks for; the status says so, and it is tried again later."""
+
+
+class Reconciler:
+    """Brings a Cluster one step nearer to what its spec says. Remembers nothing between passes."""
+
+    def __init__(
+        self,
+        kubernetes: KubernetesClient,
+        observer: Observer,
+        executor: Executor,
+        calls: RetireCallRegister,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._kubernetes = kubernetes
+        self._observer = observer
+        self._executor = executor
+        self._calls = calls
+        self._clock = clock
+
+    async def reconcile(self, key: ClusterKey) -> timedelta | None:
+        """Make one pass.
+
+        Returns:
+            When the next one is due though nothing happens; None where there is no such Cluster any more.
+
+        Raises:
+            KubernetesError: the API server didn't answer or refused; to be tried again later.
+            ExceptionGroup: of those, from several actions.
+            CreationRefused: the API server refused a creation.
+        """
+        snapshot = await self._observer.observe(key)
+        if snapshot is None:
+            self._calls.forget(key)
+            return None
+        now = self._clock()
+        todo = plan(snapshot, now)
+        status, version = todo.status, snapshot.cluster.resource_version
+        try:
+            if status is not None:
+                version = await self._write_status(key, version, status)
+            self._calls.settle(key, snapshot.calls)
+            refusals = await self._executor.execute(key, todo.actions)
+            written = status if status is not None else snapshot.cluster.status
+            if refusals and (told := with_refusals(written, refusals, now=now)) != written:
+                await self._write_status(key, version, told)
+            if refusals:
+                raise CreationRefused(f"{refusals[0].kind} refused: {refusals[0].message}")
+        except Conflict as conflict:
+            logger.debug("%s: changed since it was read: %s", key, conflict)
+            return AT_ONCE
+        return todo.requeue_after
+
+    async def _write_status(self, key: ClusterKey, version: str, status: Mapping[str, Any]) -> str:
+        written = await self._kubernetes.patch_cluster_status(
+            key.namespace, key.name, resource_version=version, status=status
+        )
+        return str(written["metadata"]["resourceVersion"])

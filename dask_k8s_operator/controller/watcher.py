@@ -1,0 +1,78 @@
+"""The one module that uses kopf: events, as wake-ups and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import kopf
+
+from dask_k8s_operator.controller.keys import ClusterKey
+from dask_k8s_operator.domain import names
+
+if TYPE_CHECKING:
+    import asyncio
+
+Wake = Callable[[ClusterKey, float], None]
+
+SETTLE_SECONDS = 0.05
+"""A hundred pods that start together tell a hundred things: one look after the first of them sees most."""
+
+WATCH_SECONDS = 300
+"""After this long a watch is opened anew: one that went silent without an error is noticed."""
+
+
+async def watch(wake: Wake, *, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:
+    """Watch Clusters and what belongs to them until `stop` is set.
+
+    Only `on.event` handlers are used: they write nothing to the resources, neither finalizers nor annotations
+    (`tests/wire` pins that).
+
+    Args:
+        wake: called with the key of the Cluster that an event is about, and the seconds to wait for more events.
+        namespaces: those to watch; empty: all.
+        stop: ends it when set.
+    """
+    await kopf.operator(
+        registry=_registry(wake),
+        settings=_settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )
+
+
+def _registry(wake: Wake) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(_log_in)
+
+    # Handlers return nothing: kopf would write a returned value to the status.
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    def _cluster_changed(*, name: str, namespace: str | None, **_: Any) -> None:
+        wake(ClusterKey(str(namespace), name), 0.0)
+
+    def _child_changed(*, namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+        wake(ClusterKey(str(namespace), labels[names.LABEL_CLUSTER]), SETTLE_SECONDS)
+
+    ours = {names.LABEL_CLUSTER: kopf.PRESENT}
+    kopf.on.event("v1", "pods", labels=ours, registry=registry)(_child_changed)
+    kopf.on.event("v1", "services", labels=ours, registry=registry)(_child_changed)
+    kopf.on.event("apps", "v1", "deployments", labels=ours, registry=registry)(_child_changed)
+    return registry
+
+
+def _log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_via_client(**kwargs)
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    # Neither CustomResourceDefinitions nor namespaces are watched, which spares the permission to.
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = WATCH_SECONDS
+    settings.watching.client_timeout = WATCH_SECONDS + 30
+    for plural in ("pods", "services", "deployments"):
+        settings.watching.label_selectors[plural] = names.LABEL_CLUSTER
+    return settings

@@ -1,0 +1,118 @@
+"""A queue of keys to reconcile: each key once, never twice at the same time, later when asked, slower when failing."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+logger = logging.getLogger(__name__)
+
+Key = TypeVar("Key", bound=Hashable)
+
+FIRST_BACKOFF = 0.2
+"""Seconds before a key that failed once is tried again; doubled each time."""
+
+LONGEST_BACKOFF = 60.0
+
+
+class WorkQueue(Generic[Key]):
+    """Keys that are due now or later.
+
+    A key that is added while it waits is handled once, at the earlier of the two times. One that is added while
+    it is being handled is handled once more afterwards. All methods are for the event loop's own thread.
+    """
+
+    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+        """Make an empty queue.
+
+        Args:
+            jitter: a number in 0..1 for each backoff, which is stretched by up to half, so that what failed together
+                isn't tried again together.
+        """
+        self._jitter = jitter
+        self._due: dict[Key, float] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._order = itertools.count()
+        self._busy: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._changed = asyncio.Event()
+
+    def add(self, key: Key, *, after: float = 0.0) -> None:
+        """Have the key handled `after` this many seconds, or earlier where it is due earlier."""
+        due = asyncio.get_running_loop().time() + after
+        if due < self._due.get(key, float("inf")):
+            self._due[key] = due
+            heapq.heappush(self._heap, (due, next(self._order), key))
+            self._changed.set()
+
+    async def run(self, handle: Callable[[Key], Awaitable[timedelta | None]], *, concurrency: int) -> None:
+        """Handle keys until cancelled; what is being handled then is cancelled with it.
+
+        Args:
+            handle: called with a key; gives how long to wait until it's due again (None: only when added). When
+                it raises, the key is tried again with exponential backoff.
+            concurrency: how many keys may be handled at a time.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(concurrency):
+                tasks.create_task(self._worker(handle))
+
+    async def _worker(self, handle: Callable[[Key], Awaitable[timedelta | None]]) -> None:
+        while True:
+            key = await self._next()
+            try:
+                again = await handle(key)
+            except Exception as error:  # whatever it is, the others go on, and this one is tried again
+                delay = self._backoff(key)
+                logger.warning("%s: %s; again in %.1f s", key, error or repr(error), delay)
+                logger.debug("the failure in full", exc_info=True)
+                self.add(key, after=delay)
+            else:
+                self._failures.pop(key, None)
+                if again is not None:
+                    self.add(key, after=again.total_seconds())
+            finally:
+                self._busy.discard(key)
+                self._changed.set()
+
+    async def _next(self) -> Key:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._changed.clear()
+            held = []
+            wait = None
+            try:
+                while self._heap:
+                    due, order, key = heapq.heappop(self._heap)
+                    if self._due.get(key) != due:
+                        continue  # an earlier time took its place
+                    if due > loop.time():
+                        held.append((due, order, key))
+                        wait = due - loop.time()
+                        break
+                    if key in self._busy:
+                        held.append((due, order, key))
+                        continue
+                    del self._due[key]
+                    self._busy.add(key)
+                    return key
+            finally:
+                for item in held:
+                    heapq.heappush(self._heap, item)
+            try:
+                await asyncio.wait_for(self._changed.wait(), wait)
+            except TimeoutError:
+                continue
+
+    def _backoff(self, key: Key) -> float:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = min(FIRST_BACKOFF * 2 ** min(failures - 1, 20), LONGEST_BACKOFF)
+        return delay * (1 + self._jitter() / 2)

@@ -1,0 +1,151 @@
+"""The Cluster resource as the operator reads it: what the user wants, and what the status remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+Manifest = Mapping[str, Any]
+
+
+class InvalidCluster(ValueError):
+    """The spec can't be acted on; the message names the field and says what to write instead."""
+
+
+@dataclass(frozen=True)
+class Retiring:
+    """A pod on its way out, as `status.workers.retiring` remembers it across restarts of the operator.
+
+    Attributes:
+        name: the pod's name.
+        uid: the pod's uid: a later pod of the same name is another pod.
+        addresses: its workers' addresses when it was chosen or last asked for.
+        since: when it was chosen.
+        asked: when the scheduler was last asked to retire it; None: it never was, and may be taken back.
+        attempts: how often the scheduler was asked.
+        peers: a digest of who could have taken its data when it was last asked: others may say yes.
+        moved: the scheduler's answer listed it: all its data is elsewhere.
+        refused: the scheduler's answer left it out: it went back to work.
+    """
+
+    name: str
+    uid: str
+    addresses: tuple[str, ...]
+    since: datetime
+    asked: datetime | None = None
+    attempts: int = 0
+    peers: str = ""
+    moved: bool = False
+    refused: bool = False
+
+    def to_status(self) -> dict[str, Any]:
+        """The entry as it stands in the status."""
+        entry: dict[str, Any] = {
+            "name": self.name,
+            "uid": self.uid,
+            "addresses": list(self.addresses),
+            "since": self.since.isoformat(),
+        }
+        if self.asked is not None:
+            entry |= {"asked": self.asked.isoformat(), "attempts": self.attempts, "peers": self.peers}
+        return entry | {key: True for key in ("moved", "refused") if getattr(self, key)}
+
+    @classmethod
+    def from_status(cls, entry: Manifest) -> Retiring:
+        """Read an entry of the status."""
+        asked = entry.get("asked")
+        return cls(
+            name=entry["name"],
+            uid=entry["uid"],
+            addresses=tuple(entry.get("addresses", ())),
+            since=datetime.fromisoformat(entry["since"]),
+            asked=datetime.fromisoformat(asked) if asked else None,
+            attempts=entry.get("attempts", 0),
+            peers=entry.get("peers", ""),
+            moved=entry.get("moved", False),
+            refused=entry.get("refused", False),
+        )
+
+    def asking(self, *, now: datetime, addresses: frozenset[str], peers: str) -> Retiring:
+        """The entry once the scheduler is about to be asked."""
+        return replace(
+            self,
+            asked=now,
+            addresses=tuple(sorted(addresses)),
+            attempts=self.attempts + 1,
+            peers=peers,
+            moved=False,
+            refused=False,
+        )
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One Cluster resource.
+
+    Attributes:
+        generation: of the spec, as the API server counts it.
+        terminating: the Cluster is being deleted: nothing is to be made or kept for it.
+        image: the image of containers that name none.
+        status: as it was read, for the conditions' transition times.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    generation: int
+    terminating: bool
+    image: str | None
+    scheduler_template: Manifest
+    scheduler_service: Manifest
+    replicas: int
+    worker_template: Manifest
+    retiring: tuple[Retiring, ...]
+    status: Manifest
+
+    @classmethod
+    def from_manifest(cls, manifest: Manifest) -> Cluster:
+        """Read the resource as the API server gives it.
+
+        Raises:
+            InvalidCluster: the spec has a shape that the CRD's schema would have refused (an older schema may still be
+                installed).
+        """
+        metadata, status = manifest["metadata"], manifest.get("status") or {}
+        spec = _mapping(manifest, "spec")
+        scheduler, workers = _mapping(spec, "scheduler", "spec"), _mapping(spec, "workers", "spec")
+        return cls(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            resource_version=metadata["resourceVersion"],
+            generation=metadata["generation"],
+            terminating="deletionTimestamp" in metadata,
+            image=spec.get("image"),
+            scheduler_template=_mapping(scheduler, "template", "spec.scheduler"),
+            scheduler_service=_mapping(scheduler, "service", "spec.scheduler"),
+            replicas=_replicas(workers),
+            worker_template=_mapping(workers, "template", "spec.workers"),
+            retiring=tuple(Retiring.from_status(e) for e in status.get("workers", {}).get("retiring", ())),
+            status=status,
+        )
+
+
+def _mapping(parent: Manifest, key: str, path: str = "") -> Manifest:
+    value = parent.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        where = f"{path}.{key}".lstrip(".")
+        raise InvalidCluster(f"{where} must be an object, but it is {value!r}")
+    return value
+
+
+def _replicas(workers: Manifest) -> int:
+    replicas = workers.get("replicas", 1)
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+        raise InvalidCluster(f"spec.workers.replicas must be a whole number from 0, but it is {replicas!r}")
+    return replicas

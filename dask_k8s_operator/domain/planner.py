@@ -1,0 +1,198 @@
+"""The decision: what one look at a Cluster and its surroundings calls for. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Plan, Retire
+from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster, Retiring
+from dask_k8s_operator.domain.manifests import scheduler_deployment, scheduler_service, worker_pod
+from dask_k8s_operator.domain.retirement import (
+    Holdings,
+    ask_at,
+    can_be_taken_back,
+    choose,
+    digest,
+    learn,
+)
+from dask_k8s_operator.domain.snapshot import Pod, Snapshot, Unreachable
+from dask_k8s_operator.domain.status import cluster_status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RESYNC = timedelta(minutes=5)
+"""When a Cluster is looked at again though nothing happened: events can be lost."""
+
+POLL = timedelta(seconds=5)
+"""When it is looked at again while something is awaited that no event tells, such as the scheduler's answer."""
+
+QUICK_EXIT = timedelta(seconds=10)
+"""A worker that ends within this time is replaced only this long after, lest a wrong command spins."""
+
+
+def plan(snapshot: Snapshot, now: datetime) -> Plan:
+    """Decide what is to be done, from what is there alone.
+
+    Args:
+        snapshot: what was read.
+        now: the time, in UTC.
+    """
+    if snapshot.cluster.terminating:
+        # The garbage collector removes everything that the Cluster owns; nothing is made or asked for any more.
+        return Plan(status=None, actions=(), requeue_after=RESYNC)
+    workers = _plan_workers(snapshot, now)
+    problem = None
+    try:
+        creations = [*_missing_scheduler(snapshot), *_missing_workers(snapshot, workers.missing)]
+    except InvalidCluster as error:
+        creations, problem = [], str(error)
+    status = cluster_status(
+        snapshot,
+        retiring=workers.retiring,
+        missing=workers.missing,
+        blocked=workers.blocked,
+        problem=problem,
+        now=now,
+    )
+    return Plan(
+        status=None if status == snapshot.cluster.status else status,
+        actions=(*workers.actions, *creations),
+        requeue_after=workers.requeue_after,
+    )
+
+
+def needs_scheduler(cluster: Cluster, worker_pods: tuple[Pod, ...]) -> bool:
+    """Whether the plan depends on what the scheduler says: nothing else should wait for a slow one."""
+    live = sum(pod.live for pod in worker_pods)
+    return bool(cluster.retiring) or live > cluster.replicas
+
+
+@dataclass(frozen=True)
+class _WorkerPlan:
+    actions: tuple[Action, ...]
+    retiring: tuple[Retiring, ...]
+    missing: int
+    blocked: str | None
+    requeue_after: timedelta
+
+
+def _plan_workers(snapshot: Snapshot, now: datetime) -> _WorkerPlan:
+    holdings = Holdings.of(snapshot)
+    live = {pod.uid: pod for pod in snapshot.worker_pods if pod.live}
+    entries = [learn(entry, snapshot) for entry in snapshot.cluster.retiring if entry.uid in live]
+    staying = [pod for uid, pod in live.items() if uid not in {entry.uid for entry in entries}]
+    resting = [pod for pod in snapshot.worker_pods if _rests(pod, snapshot.cluster, now)]
+    wanted = snapshot.cluster.replicas - len(staying)
+
+    taken_back = {e.uid for e in [e for e in entries if can_be_taken_back(e, snapshot)][: max(wanted, 0)]}
+    entries = [entry for entry in entries if entry.uid not in taken_back]
+    choice = choose(staying, holdings, max(-wanted, 0))
+    entries += [_entry(pod, holdings, now) for pod in choice.retire]
+
+    deletions = [
+        *(_delete(pod, "it has finished") for pod in _finished(snapshot) if pod not in resting),
+        *(_delete(pod, f"more workers than wanted, and {reason}") for pod, reason in choice.free),
+        *(
+            _delete(live[entry.uid], f"more workers than wanted, and {reason}")
+            for entry in entries
+            if (reason := holdings.why_deletable(live[entry.uid], entry))
+        ),
+    ]
+    deleted = {deletion.uid for deletion in deletions}
+    asking = _due([entry for entry in entries if entry.uid not in deleted], snapshot, holdings, now)
+    entries = [asking.entries.get(entry.uid, entry) for entry in entries]
+    return _WorkerPlan(
+        actions=(*deletions, *asking.actions),
+        retiring=tuple(sorted(entries, key=lambda entry: entry.name)),
+        missing=max(wanted - len(taken_back) - len(resting), 0),
+        blocked=_why_blocked(snapshot, holdings, entries, unchosen=-wanted - len(choice.free) - len(choice.retire)),
+        requeue_after=POLL if entries or resting or wanted < 0 else RESYNC,
+    )
+
+
+@dataclass(frozen=True)
+class _Asking:
+    entries: Mapping[str, Retiring]
+    actions: tuple[Retire, ...]
+
+
+def _due(entries: list[Retiring], snapshot: Snapshot, holdings: Holdings, now: datetime) -> _Asking:
+    """Ask for all that are due in one call: calls for one cluster must never overlap.
+
+    Two that both fail for the same worker would leave it stuck in `closing_gracefully`.
+    """
+    if snapshot.calls.in_flight:
+        return _Asking({}, ())
+    peers = digest(holdings.addresses - holdings.addresses_of(entry.uid for entry in entries))
+    asking = {
+        entry.uid: entry.asking(now=now, addresses=addresses, peers=peers)
+        for entry in entries
+        if (addresses := holdings.addresses_of([entry.uid])) and ask_at(entry, peers, now) <= now
+    }
+    if not asking:
+        return _Asking({}, ())
+    addresses = holdings.addresses_of(asking)
+    pods = ", ".join(sorted(entry.name for entry in asking.values()))
+    return _Asking(asking, (Retire(addresses, f"more workers than the {snapshot.cluster.replicas} wanted: {pods}"),))
+
+
+def _why_blocked(snapshot: Snapshot, holdings: Holdings, entries: list[Retiring], *, unchosen: int) -> str | None:
+    if isinstance(snapshot.scheduler, Unreachable) and (unchosen > 0 or entries):
+        return (
+            f"{max(unchosen, 0) + len(entries)} workers too many stay until the scheduler can be asked to move "
+            f"their data: {snapshot.scheduler.reason}"
+        )
+    if refused := [entry.name for entry in entries if entry.refused]:
+        return (
+            f"the scheduler found nobody to take the data of {', '.join(refused)}, so they stay: release what "
+            "they hold (delete or gather the futures, close actors), or scale up"
+        )
+    if unchosen > 0 and holdings.strangers:
+        return (
+            f"{unchosen} workers too many stay, because the scheduler lists workers that fit no pod by IP or name "
+            f"({', '.join(sorted(holdings.strangers))}) and one of them may be theirs: pass "
+            f"--name=$({names.ENV_WORKER_NAME}) to dask worker"
+        )
+    return None
+
+
+def _missing_scheduler(snapshot: Snapshot) -> list[Create]:
+    cluster = snapshot.cluster
+    missing = []
+    if snapshot.deployment is None:
+        missing.append(Create(scheduler_deployment(cluster), "the Cluster has no scheduler"))
+    if snapshot.service is None:
+        missing.append(Create(scheduler_service(cluster), "the scheduler has no Service"))
+    return missing
+
+
+def _missing_workers(snapshot: Snapshot, missing: int) -> list[Create]:
+    cluster = snapshot.cluster
+    seen = [cluster.uid, cluster.resource_version, *(pod.uid for pod in snapshot.worker_pods)]
+    reason = f"fewer workers than the {cluster.replicas} wanted"
+    return [Create(worker_pod(cluster, name), reason) for name in names.worker_names(cluster.name, seen, missing)]
+
+
+def _entry(pod: Pod, holdings: Holdings, now: datetime) -> Retiring:
+    addresses = tuple(sorted(holdings.addresses_of([pod.uid])))
+    return Retiring(name=pod.name, uid=pod.uid, addresses=addresses, since=now)
+
+
+def _finished(snapshot: Snapshot) -> list[Pod]:
+    return [pod for pod in snapshot.worker_pods if pod.finished and not pod.terminating]
+
+
+def _rests(pod: Pod, cluster: Cluster, now: datetime) -> bool:
+    """Whether a finished pod keeps its place for a moment, because its worker ended as soon as it began."""
+    if not pod.finished or pod.terminating or pod.uid in {entry.uid for entry in cluster.retiring}:
+        return False
+    ended = pod.finished_at or pod.created
+    return (pod.ran_seconds or 0) < QUICK_EXIT.total_seconds() and now < ended + QUICK_EXIT
+
+
+def _delete(pod: Pod, reason: str) -> DeletePod:
+    return DeletePod(name=pod.name, uid=pod.uid, resource_version=pod.resource_version, reason=reason)

@@ -1,0 +1,163 @@
+"""Which worker pods go, in what order, and when one may be deleted."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from dask_k8s_operator.domain.snapshot import Listed, Pod, Snapshot, Unreachable, match_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dask_k8s_operator.domain.cluster import Retiring
+
+ASK_AGAIN = timedelta(seconds=5)
+"""How long after an unanswered or refused request the scheduler is asked again; doubled each time."""
+
+ASK_AGAIN_LONGEST = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """Who may hold data: what the scheduler and the pods' own states say together.
+
+    Attributes:
+        registered: the addresses of each pod's workers, by the pod's uid; empty where the scheduler didn't answer.
+        listed: the scheduler did answer.
+        strangers: addresses of workers that belong to none of the pods.
+        no_scheduler: nobody answered, and no scheduler process can have run that these pods could have joined.
+    """
+
+    registered: Mapping[str, frozenset[str]]
+    listed: bool
+    strangers: frozenset[str]
+    no_scheduler: bool
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Holdings:
+        """Work out who holds what."""
+        view = snapshot.scheduler
+        workers = view.workers if isinstance(view, Listed) else ()
+        registered, strangers = match_workers(snapshot.worker_pods, workers)
+        return cls(
+            registered=registered,
+            listed=isinstance(view, Listed),
+            strangers=strangers,
+            no_scheduler=isinstance(view, Unreachable)
+            and not any(pod.started and not pod.finished for pod in snapshot.scheduler_pods),
+        )
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """All workers that the scheduler has."""
+        return frozenset[str]().union(self.strangers, *self.registered.values())
+
+    def addresses_of(self, uids: Iterable[str]) -> frozenset[str]:
+        """The registered workers of these pods."""
+        return frozenset[str]().union(*(self.registered.get(uid, frozenset()) for uid in uids))
+
+    def why_deletable(self, pod: Pod, entry: Retiring | None = None) -> str | None:
+        """Why deleting this pod can't lose a key, or None where that isn't certain.
+
+        This is the one place where that is decided. Every deletion that the operator makes is one of these:
+
+        - Finished: no process of the pod is left, so neither is any memory. `restartPolicy: OnFailure` never
+          starts a Succeeded or Failed pod again.
+        - Never started: no process has run. The kubelet may have started one since it last wrote the status;
+          every deletion carries the resourceVersion that was read, so a status written in between makes it a conflict.
+          In the second or so before the kubelet reports a start, Python is still importing Dask.
+        - No scheduler: keys exist only as far as a scheduler knows of them. When it doesn't answer and every
+          pod of it has yet to start for the first time, there is none to know of any; workers that held keys
+          of an earlier one exit by themselves within seconds, and the keys were lost with that scheduler.
+        - Retired: the scheduler's answer listed the worker and the scheduler doesn't have it any more. Both
+          are needed. An answer alone may be about an earlier process at the same address: ports are fixed,
+          so a container that restarted comes back with the same one, registers, and can be given new data.
+        - Unknown to the scheduler: it listed its workers a moment ago and this pod's are not among them, so no
+          key can be read from it. That covers pods that never got as far as registering, and workers whose
+          answer was lost in a crash of ours: a retired worker leaves the list before the answer is sent, and
+          `distributed` never lets one that left come back with its data. This doesn't hold if the list has
+          workers that fit no pod (one of them may be this pod's under a name and an address of the user's own
+          making), so then it waits until the pod exits or can be matched. A worker that registers between
+          that reading and the deletion is retired by the preStop hook of its pod before it gets a signal.
+
+        Not a reason: that the scheduler can't be reached, is slow or answers with an error; a 200 from
+        `retire_workers` that leaves the worker out; time that has passed; that the pod isn't ready.
+        """
+        if pod.finished:
+            return "it has finished"
+        if not pod.started:
+            return "it never started, so it holds no data"
+        if self.no_scheduler:
+            return "no scheduler has run that could have given it data"
+        if not self.listed or self.registered.get(pod.uid):
+            return None
+        if entry is not None and entry.moved:
+            return "it was retired and its data has moved"
+        if not self.strangers:
+            return "the scheduler doesn't know it, so it holds no data"
+        return None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Pods that are too many: some can go at once, the others have to be retired first."""
+
+    free: tuple[tuple[Pod, str], ...]
+    retire: tuple[Pod, ...]
+
+
+def choose(pods: list[Pod], holdings: Holdings, count: int) -> Choice:
+    """Choose which of the pods go.
+
+    Args:
+        pods: the candidates.
+        holdings: who may hold data.
+        count: how many are too many; fewer are chosen where nothing can be known about the rest.
+
+    Returns:
+        First pods without data; then registered ones by deletion cost and the newest first.
+    """
+    reasons = {pod.uid: holdings.why_deletable(pod) for pod in pods}
+    ranked = sorted(pods, key=lambda pod: (pod.created, pod.name), reverse=True)
+    ranked.sort(key=lambda pod: (reasons[pod.uid] is None, pod.started, pod.deletion_cost))
+    chosen = [pod for pod in ranked if reasons[pod.uid] or holdings.registered.get(pod.uid)][:count]
+    return Choice(
+        free=tuple((pod, reason) for pod in chosen if (reason := reasons[pod.uid])),
+        retire=tuple(pod for pod in chosen if not reasons[pod.uid]),
+    )
+
+
+def learn(entry: Retiring, snapshot: Snapshot) -> Retiring:
+    """The entry with what the scheduler answered since it was written."""
+    addresses = frozenset(entry.addresses)
+    if not addresses or addresses & snapshot.calls.in_flight:
+        return entry
+    if addresses <= snapshot.calls.moved:
+        return replace(entry, moved=True, refused=False)
+    if addresses & snapshot.calls.refused:
+        return replace(entry, refused=True, moved=False)
+    return entry
+
+
+def ask_at(entry: Retiring, peers: str, now: datetime) -> datetime:
+    """When the scheduler is to be asked (again) for this entry: at once if others could take its data now."""
+    if entry.asked is None or (entry.refused and entry.peers != peers):
+        return now
+    doublings = min(entry.attempts - 1, 10)
+    return entry.asked + min(ASK_AGAIN * (1 << doublings), ASK_AGAIN_LONGEST)
+
+
+def can_be_taken_back(entry: Retiring, snapshot: Snapshot) -> bool:
+    """Whether the worker still works: nobody asked for it yet, or the scheduler refused and let it go on.
+
+    Once the scheduler is retiring a worker, Dask has no way back.
+    """
+    return entry.asked is None or (entry.refused and not snapshot.calls.in_flight & frozenset(entry.addresses))
+
+
+def digest(addresses: frozenset[str]) -> str:
+    """A short fingerprint of a set of workers."""
+    return hashlib.sha256(" ".join(sorted(addresses)).encode()).hexdigest()[:12]

@@ -1,0 +1,199 @@
+"""The status of a Cluster: what is there, what is remembered, and conditions that a person can read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dask_k8s_operator.domain import names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from dask_k8s_operator.domain.cluster import Cluster, Retiring
+    from dask_k8s_operator.domain.snapshot import Snapshot
+
+CREATION_REFUSED = "CreationRefused"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The API server's answer to a creation that it refused.
+
+    Attributes:
+        kind: of the object: Deployment, Service or Pod.
+        message: in the server's own words.
+        invalid: the object itself is at fault, not a quota or a permission.
+    """
+
+    kind: str
+    message: str
+    invalid: bool
+
+
+def cluster_status(
+    snapshot: Snapshot,
+    *,
+    retiring: Iterable[Retiring],
+    missing: int,
+    blocked: str | None,
+    problem: str | None,
+    now: datetime,
+) -> dict[str, Any]:
+    """The whole status.
+
+    Args:
+        snapshot: what was read.
+        retiring: the pods that are to be remembered as on their way out.
+        missing: how many workers are about to be created.
+        blocked: why a scale-down doesn't go on.
+        problem: why nothing can be created from the spec.
+        now: for the transition times of conditions that change.
+    """
+    cluster = snapshot.cluster
+    live = [pod for pod in snapshot.worker_pods if pod.live]
+    ready = sum(pod.ready for pod in live)
+    entries = [entry.to_status() for entry in retiring]
+    scheduler_ready = _scheduler_condition(snapshot, problem)
+    workers_ready = _workers_condition(cluster, ready=ready, missing=missing, problem=problem)
+    return {
+        "observedGeneration": cluster.generation,
+        "scheduler": {
+            "address": names.scheduler_address(cluster.name, cluster.namespace),
+            "dashboard": names.dashboard_address(cluster.name, cluster.namespace),
+            "state": "Ready" if scheduler_ready.status == "True" else "Pending",
+        },
+        "workers": {
+            "count": len(live),
+            "ready": ready,
+            "selector": names.selector(cluster.name, names.ROLE_WORKER),
+            "retiring": entries,
+            "retiringCount": len(entries),
+        },
+        "conditions": _conditions(
+            cluster.status,
+            [
+                _ready_condition(scheduler_ready, workers_ready),
+                scheduler_ready,
+                workers_ready,
+                _template_condition(cluster, missing=missing, problem=problem),
+                _blocked_condition(blocked),
+            ],
+            generation=cluster.generation,
+            now=now,
+        ),
+    }
+
+
+def with_refusals(status: Mapping[str, Any], refusals: Iterable[Refusal], *, now: datetime) -> dict[str, Any]:
+    """The status once it is known which creations the API server refused."""
+    conditions = {c["type"]: Condition.from_status(c) for c in status["conditions"]}
+    for refusal in refusals:
+        ready = "WorkersReady" if refusal.kind == "Pod" else "SchedulerReady"
+        message = f"the API server refused to create the {refusal.kind}: {refusal.message}"
+        conditions[ready] = Condition(ready, "False", CREATION_REFUSED, message)
+        if refusal.invalid:
+            conditions["TemplateValid"] = Condition("TemplateValid", "False", CREATION_REFUSED, message)
+    conditions["Ready"] = _ready_condition(conditions["SchedulerReady"], conditions["WorkersReady"])
+    generation = status["observedGeneration"]
+    return {**status, "conditions": _conditions(status, conditions.values(), generation=generation, now=now)}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition by the API conventions: a type that is True or False, a reason for programs, a message for people."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+    @classmethod
+    def from_status(cls, condition: Mapping[str, Any]) -> Condition:
+        """Read a condition of a status."""
+        return cls(condition["type"], condition["status"], condition["reason"], condition["message"])
+
+
+def _ready_condition(scheduler: Condition, workers: Condition) -> Condition:
+    for condition in (scheduler, workers):
+        if condition.status != "True":
+            return Condition("Ready", "False", condition.reason, condition.message)
+    return Condition("Ready", "True", "AllReady", workers.message)
+
+
+def _scheduler_condition(snapshot: Snapshot, problem: str | None) -> Condition:
+    kind = "SchedulerReady"
+    name = names.scheduler_name(snapshot.cluster.name)
+    owned = {"Deployment": snapshot.deployment, "Service": snapshot.service}
+    foreign = [what for what, found in owned.items() if found is not None and not found.ours]
+    if foreign:
+        message = f"there is a {foreign[0]} {name} that doesn't belong to this Cluster: delete it or rename the Cluster"
+        return Condition(kind, "False", "NameTaken", message)
+    if snapshot.deployment is not None and snapshot.deployment.ready and snapshot.service is not None:
+        return Condition(kind, "True", "Available", f"the scheduler listens at {name}")
+    if problem is not None:
+        return Condition(kind, "False", "InvalidSpec", problem)
+    refused = _still_refused(snapshot.cluster, kind)
+    if refused is not None and None in owned.values():
+        return refused
+    return Condition(kind, "False", "Starting", f"waiting for Deployment {name} to be available")
+
+
+def _workers_condition(cluster: Cluster, *, ready: int, missing: int, problem: str | None) -> Condition:
+    kind, count = "WorkersReady", f"{ready} of {cluster.replicas} workers are ready"
+    if problem is not None and missing:
+        return Condition(kind, "False", "InvalidSpec", problem)
+    refused = _still_refused(cluster, kind)
+    if refused is not None and missing:
+        return refused
+    if ready < cluster.replicas:
+        return Condition(kind, "False", "Starting", count)
+    return Condition(kind, "True", "AllReady", count)
+
+
+def _template_condition(cluster: Cluster, *, missing: int, problem: str | None) -> Condition:
+    if problem is not None:
+        return Condition("TemplateValid", "False", "InvalidSpec", problem)
+    refused = _still_refused(cluster, "TemplateValid")
+    if refused is not None and missing:
+        return refused
+    return Condition("TemplateValid", "True", "Valid", "the API server takes what the templates say")
+
+
+def _blocked_condition(blocked: str | None) -> Condition:
+    if blocked is None:
+        return Condition("ScaleDownBlocked", "False", "NothingBlocked", "no worker is kept against the replicas wanted")
+    return Condition("ScaleDownBlocked", "True", "DataHeld", blocked)
+
+
+def _still_refused(cluster: Cluster, kind: str) -> Condition | None:
+    """The refusal that stands in the status, as long as the spec that caused it does."""
+    for condition in cluster.status.get("conditions", ()):
+        same_spec = condition.get("observedGeneration") == cluster.generation
+        if condition["type"] == kind and condition["reason"] == CREATION_REFUSED and same_spec:
+            return Condition.from_status(condition)
+    return None
+
+
+def _conditions(
+    status: Mapping[str, Any], conditions: Iterable[Condition], *, generation: int, now: datetime
+) -> list[dict[str, Any]]:
+    before = {condition["type"]: condition for condition in status.get("conditions", ())}
+    written = []
+    for condition in conditions:
+        old = before.get(condition.type)
+        unchanged = old is not None and old["status"] == condition.status
+        written.append(
+            {
+                "type": condition.type,
+                "status": condition.status,
+                "observedGeneration": generation,
+                "lastTransitionTime": old["lastTransitionTime"]
+                if old is not None and unchanged
+                else now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "reason": condition.reason,
+                "message": condition.message,
+            }
+        )
+    return written
