@@ -92,9 +92,10 @@ class _Operator:
                     stop=stop,
                 )
             )
+            stopping = asyncio.create_task(stop.wait())
             try:
-                # Neither ends by itself unless it fails; then the process ends, and its Deployment starts another.
-                await asyncio.wait({passes, watching}, return_when=asyncio.FIRST_COMPLETED)
+                # The first two end only by failing; then the process ends, and its Deployment starts another.
+                await asyncio.wait({passes, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 stop.set()
                 passes.cancel()

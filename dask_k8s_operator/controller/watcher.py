@@ -47,12 +47,13 @@ def _registry(wake: Wake) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(_log_in)
 
-    # Handlers return nothing: kopf would write a returned value to the status.
+    # Handlers return nothing: kopf would write a returned value to the status. They are coroutines: kopf runs
+    # anything else in threads, and the queue belongs to the event loop.
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-    def _cluster_changed(*, name: str, namespace: str | None, **_: Any) -> None:
+    async def _cluster_changed(*, name: str, namespace: str | None, **_: Any) -> None:
         wake(ClusterKey(str(namespace), name), 0.0)
 
-    def _child_changed(*, namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+    async def _child_changed(*, namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
         wake(ClusterKey(str(namespace), labels[names.LABEL_CLUSTER]), SETTLE_SECONDS)
 
     ours = {names.LABEL_CLUSTER: kopf.PRESENT}
@@ -71,6 +72,9 @@ def _settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     # Neither CustomResourceDefinitions nor namespaces are watched, which spares the permission to.
     settings.scanning.disabled = True
+    # Events that are still queued when the operator stops are worth nothing: the next one starts by listing.
+    settings.queueing.exit_timeout = 0.1
+    settings.process.ultimate_exiting_timeout = None
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.client_timeout = WATCH_SECONDS + 30
     for plural in ("pods", "services", "deployments"):

@@ -72,7 +72,7 @@ class WorkQueue(Generic[Key]):
                 again = await handle(key)
             except Exception as error:  # whatever it is, the others go on, and this one is tried again
                 delay = self._backoff(key)
-                logger.warning("%s: %s; again in %.1f s", key, error or repr(error), delay)
+                logger.warning("%s: %s; again in %.1f s", key, str(error) or repr(error), delay)
                 logger.debug("the failure in full", exc_info=True)
                 self.add(key, after=delay)
             else:
@@ -114,5 +114,6 @@ class WorkQueue(Generic[Key]):
 
     def _backoff(self, key: Key) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = min(FIRST_BACKOFF * 2 ** min(failures - 1, 20), LONGEST_BACKOFF)
+        doublings = min(failures - 1, 20)
+        delay = min(FIRST_BACKOFF * (1 << doublings), LONGEST_BACKOFF)
         return delay * (1 + self._jitter() / 2)

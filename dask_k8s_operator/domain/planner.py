@@ -128,16 +128,16 @@ def _due(entries: list[Retiring], snapshot: Snapshot, holdings: Holdings, now: d
     if snapshot.calls.in_flight:
         return _Asking({}, ())
     peers = digest(holdings.addresses - holdings.addresses_of(entry.uid for entry in entries))
-    asking = {
-        entry.uid: entry.asking(now=now, addresses=addresses, peers=peers)
-        for entry in entries
-        if (addresses := holdings.addresses_of([entry.uid])) and ask_at(entry, peers, now) <= now
-    }
-    if not asking:
+    due = [e for e in entries if holdings.addresses_of([e.uid]) and ask_at(e, peers, now) <= now]
+    if len(due) > 1 and holdings.addresses == holdings.addresses_of(entry.uid for entry in due):
+        # All at once would all be refused. One has to take the data of the others; its own turn comes last.
+        due = due[:-1]
+    if not due:
         return _Asking({}, ())
-    addresses = holdings.addresses_of(asking)
-    pods = ", ".join(sorted(entry.name for entry in asking.values()))
-    return _Asking(asking, (Retire(addresses, f"more workers than the {snapshot.cluster.replicas} wanted: {pods}"),))
+    asking = {e.uid: e.asking(now=now, addresses=holdings.addresses_of([e.uid]), peers=peers) for e in due}
+    pods = ", ".join(sorted(entry.name for entry in due))
+    reason = f"more workers than the {snapshot.cluster.replicas} wanted: {pods}"
+    return _Asking(asking, (Retire(holdings.addresses_of(asking), reason),))
 
 
 def _why_blocked(snapshot: Snapshot, holdings: Holdings, entries: list[Retiring], *, unchosen: int) -> str | None:

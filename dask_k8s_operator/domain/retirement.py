@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ASK_AGAIN = timedelta(seconds=5)
 """How long after an unanswered or refused request the scheduler is asked again; doubled each time."""
 
-ASK_AGAIN_LONGEST = timedelta(minutes=2)
+ASK_AGAIN_LONGEST = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
