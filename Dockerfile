@@ -32,11 +32,23 @@ FROM dependencies AS package
 COPY README.md LICENSE ./
 COPY dask_k8s_operator ./dask_k8s_operator
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /opt/build/dist . \
-    && /opt/build/bin/pip --python /opt/venv/bin/python install --no-deps --no-index --no-compile --root /package /opt/build/dist/*.whl \
-    && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash --stripdir /package /package/opt/venv/lib
+    && /opt/build/bin/pip --python /opt/venv/bin/python install --no-deps --no-index --no-compile --no-warn-script-location --root /package /opt/build/dist/*.whl \
+    && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash -s /package /package/opt/venv/lib
 
 
 FROM ${BASE}
+# A name for whichever user id the container is given: the password file knows none, and libraries ask.
+ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 USER=dask-k8s-operator
+COPY --from=dependencies /opt/venv /opt/venv
+COPY --from=package /package/opt/venv /opt/venv
+# Proves that the command works in this image, and keeps the bytecode of what it needs of the standard library, which slim
+# images come without: the root file system may be read-only later.
+RUN dask-k8s-operator --help > /dev/null
+ENV PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+ENTRYPOINT ["dask-k8s-operator"]
+CMD ["--help"]
+# Last, because they differ from build to build.
 ARG BASE
 ARG VERSION=unknown
 ARG REVISION=unknown
@@ -46,15 +58,3 @@ LABEL org.opencontainers.image.title="dask-k8s-operator" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${BASE}"
-# A name for whichever user id the container is given: the password file knows none, and libraries ask.
-ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 USER=dask-k8s-operator
-COPY --from=dependencies /opt/venv /opt/venv
-COPY --from=package /package/opt/venv /opt/venv
-# Proves that the command works in this image, and keeps the bytecode of what it needs of the standard library, which slim
-# images come without: the root file system may be read-only later.
-RUN dask-k8s-operator --help > /dev/null
-ENV PYTHONDONTWRITEBYTECODE=1
-WORKDIR /
-USER 65532:65532
-ENTRYPOINT ["dask-k8s-operator"]
-CMD ["--help"]
