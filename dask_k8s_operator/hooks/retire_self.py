@@ -34,7 +34,7 @@ import time
 from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 ENV = os.environ.get
 NAME, IP = ENV("DASK_WORKER_NAME", ""), ENV("DASK_WORKER_ADDRESS", "")
@@ -57,7 +57,8 @@ def _attempt() -> str:
         own = [w["address"] for w in workers if _own(str(w["name"]), w["address"])]
         if not own:
             return "not registered"
-        with OPEN(API + "retire_workers", json.dumps({"workers": own}).encode()) as answer:
+        body = json.dumps({"workers": own}).encode()
+        with OPEN(Request(API + "retire_workers", body, {"Content-Type": "application/json"})) as answer:
             return "retired" if set(own) <= set(json.load(answer)) else "refused"
     except HTTPError as error:
         return {404: "API off", 502: "gone", 503: "gone", 504: "gone"}.get(error.code, "failed")

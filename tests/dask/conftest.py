@@ -1,0 +1,31 @@
+"""Fixtures of the tests against real Dask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dask_k8s_operator.clients.scheduler import http_client
+from tests.dask.support import local_dask
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+    from tests.dask.support import LocalDask
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    """The process-wide HTTP client."""
+    async with http_client() as client:
+        yield client
+
+
+@pytest.fixture
+async def local(http: httpx.AsyncClient) -> AsyncIterator[LocalDask]:
+    """A scheduler with its HTTP API on, without workers."""
+    async with local_dask(http) as dask:
+        yield dask
