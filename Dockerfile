@@ -4,7 +4,7 @@
 #
 # BASE is any Debian-like image whose python3 is 3.11 or newer and has the venv module. Pip reads its index and certificates from
 # the build arguments below where they are given, and from the base image's own configuration otherwise.
-ARG BASE=docker.io/library/python:3.13-slim
+ARG BASE=python:3.13-slim
 
 
 # What the operator depends on, keyed by pyproject.toml alone: a change of the sources installs nothing again.

@@ -265,7 +265,7 @@ class TestRights:
             *(("", "pods", verb) for verb in [*read, "create", "delete"]),
             *(("apps", "deployments", verb) for verb in [*read, "create"]),
             *(("", "services", verb) for verb in [*read, "create"]),
-            *(("", "events", verb) for verb in ["create", "patch"]),
+            ("dask.charmtx.com", "clusters/finalizers", "update"),
         }
 
     def test_reach_the_operator(self, deployment: Json) -> None:
