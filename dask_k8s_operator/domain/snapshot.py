@@ -35,7 +35,6 @@ class Pod:
 
     Attributes:
         started: a process of the pod's Dask container has run at some time.
-        running: a process of the pod's Dask container may be running now.
         finished: the pod's phase is Succeeded or Failed: no process of it will ever run again.
         terminating: somebody has asked for its deletion.
         ran_seconds: how long the Dask container of a finished pod ran, where the kubelet reports it.
@@ -48,7 +47,6 @@ class Pod:
     ip: str | None
     created: datetime
     started: bool
-    running: bool
     ready: bool
     finished: bool
     terminating: bool
@@ -77,7 +75,6 @@ class Pod:
             ip=status.get("podIP"),
             created=datetime.fromisoformat(metadata["creationTimestamp"]),
             started=bool(past) or state.get("restartCount", 0) > 0,
-            running="running" in current,
             ready=any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())),
             finished=status.get("phase") in {"Succeeded", "Failed"},
             terminating="deletionTimestamp" in metadata,
@@ -99,12 +96,10 @@ class Owned:
     Attributes:
         ours: its controller is this very Cluster (by uid), so that it's ours to rely on.
         ready: for a Deployment, that its scheduler is available.
-        terminating: somebody has asked for its deletion.
     """
 
     ours: bool
     ready: bool = False
-    terminating: bool = False
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], *, owner_uid: str) -> Owned:
@@ -112,7 +107,6 @@ class Owned:
         return cls(
             ours=owned_by(manifest, owner_uid),
             ready=manifest.get("status", {}).get("availableReplicas", 0) > 0,
-            terminating="deletionTimestamp" in manifest["metadata"],
         )
 
 
