@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import os
+import socket
 import sys
 import time
 from collections import Counter
@@ -159,6 +160,13 @@ async def local_dask(http: httpx.AsyncClient, *, routes: tuple[str, ...] = HTTP_
         await stack.enter_async_context(scheduler)
         client = await stack.enter_async_context(distributed.Client(scheduler.address, asynchronous=True))
         yield LocalDask(scheduler, client, http, stack)
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 async def start(

@@ -48,7 +48,7 @@ async def test_a_worker_whose_scheduler_is_gone_exits_with_0(tmp_path: Path, htt
             stack, "dask", "scheduler", *options, "--port=0", "--dashboard-address=127.0.0.1:0", env=env
         )
         worker = await start(stack, "dask", "worker", *options, "--no-nanny", "--name=pod-a")
-        await until(file.exists, "the scheduler has started")
+        await until(lambda: file.exists() and file.read_text().endswith("}"), "the scheduler has started")
         port = json.loads(file.read_text())["services"]["dashboard"]
         client = SchedulerClient(HttpTransport(http, f"http://127.0.0.1:{port}"))
         await until(client.workers, "the worker is registered, and the manifest's variable turns the API on")

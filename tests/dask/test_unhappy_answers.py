@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from dask_k8s_operator.clients.scheduler import (
     http_client,
 )
 from dask_k8s_operator.domain.manifests import HTTP_ROUTES
-from tests.dask.support import until
+from tests.dask.support import free_port, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -45,12 +44,6 @@ async def answering(http: httpx.AsyncClient, status: int, body: str) -> AsyncIte
     app.router.add_route("*", "/{anything:.*}", answer)
     async with TestServer(app) as server:
         yield SchedulerClient(HttpTransport(http, str(server.make_url(""))))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("status", [500, 400, 401, 302])
