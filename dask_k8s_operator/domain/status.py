@@ -77,7 +77,7 @@ def cluster_status(
                 _ready_condition(scheduler_ready, workers_ready),
                 scheduler_ready,
                 workers_ready,
-                _template_condition(cluster, missing=missing, problem=problem),
+                _template_condition(snapshot, missing=missing, problem=problem),
                 _blocked_condition(blocked),
             ],
             generation=cluster.generation,
@@ -132,10 +132,10 @@ def _scheduler_condition(snapshot: Snapshot, problem: str | None) -> Condition:
         return Condition(kind, "False", "NameTaken", message)
     if snapshot.deployment is not None and snapshot.deployment.ready and snapshot.service is not None:
         return Condition(kind, "True", "Available", f"the scheduler listens at {name}")
-    if problem is not None:
-        return Condition(kind, "False", "InvalidSpec", problem)
     refused = _still_refused(snapshot.cluster, kind)
-    if refused is not None and None in owned.values():
+    if None in owned.values() and problem is not None:
+        return Condition(kind, "False", "InvalidSpec", problem)
+    if None in owned.values() and refused is not None:
         return refused
     return Condition(kind, "False", "Starting", f"waiting for Deployment {name} to be available")
 
@@ -152,11 +152,12 @@ def _workers_condition(cluster: Cluster, *, ready: int, missing: int, problem: s
     return Condition(kind, "True", "AllReady", count)
 
 
-def _template_condition(cluster: Cluster, *, missing: int, problem: str | None) -> Condition:
+def _template_condition(snapshot: Snapshot, *, missing: int, problem: str | None) -> Condition:
     if problem is not None:
         return Condition("TemplateValid", "False", "InvalidSpec", problem)
-    refused = _still_refused(cluster, "TemplateValid")
-    if refused is not None and missing:
+    refused = _still_refused(snapshot.cluster, "TemplateValid")
+    # Until all that the templates are for is there. True in between would be two writes for each try.
+    if refused is not None and (missing or None in {snapshot.deployment, snapshot.service}):
         return refused
     return Condition("TemplateValid", "True", "Valid", "the API server takes what the templates say")
 
