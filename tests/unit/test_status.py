@@ -1,0 +1,305 @@
+"""The status: what it counts, what it remembers, and conditions that a person can read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dask_k8s_operator.domain.planner import plan
+from dask_k8s_operator.domain.snapshot import Owned, Unreachable
+from dask_k8s_operator.domain.status import Refusal, with_refusals
+from tests.unit.builders import (
+    NOW,
+    OURS,
+    at,
+    condition,
+    created,
+    decide,
+    entry,
+    finished,
+    follow,
+    peers,
+    pending,
+    pod,
+    pods,
+    remembered,
+    snapshot,
+    workers,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dask_k8s_operator.domain.actions import Plan
+    from dask_k8s_operator.domain.snapshot import Snapshot
+
+QUOTA = Refusal("Pod", 'pods "x" is forbidden: exceeded quota', invalid=False)
+BAD_POD = Refusal("Pod", "spec.containers[0].imag: unknown field", invalid=True)
+BAD_DEPLOYMENT = Refusal("Deployment", "spec.template.spec.priorityClassName: no such class", invalid=True)
+TAKEN = "there is a {} team-a-scheduler that doesn't belong to this Cluster: delete it or rename the Cluster"
+
+
+def test_all_of_it() -> None:
+    retiring = [entry("c", asked=-2, peers=peers("ab"))]
+    seen = (*pods("ab"), pod("c", ready=False), pending("d"), pod("e", terminating=True), finished("f"))
+    decided = decide(seen, replicas=3, retiring=retiring, scheduler=workers("abc"))
+    common = {"observedGeneration": 3, "lastTransitionTime": "2026-03-01T12:00:00Z"}
+    assert decided.status == {
+        "observedGeneration": 3,
+        "scheduler": {
+            "address": "tcp://team-a-scheduler.science.svc:8786",
+            "dashboard": "http://team-a-scheduler.science.svc:8787",
+            "state": "Ready",
+        },
+        "workers": {
+            "count": 4,
+            "ready": 2,
+            "selector": "dask.charmtx.com/cluster=team-a,dask.charmtx.com/role=worker",
+            "retiring": [
+                {
+                    "name": "c",
+                    "uid": "uid-c",
+                    "addresses": ["tcp://10.0.0.99:9000"],
+                    "since": "2026-03-01T11:59:00+00:00",
+                    "asked": "2026-03-01T11:59:58+00:00",
+                    "attempts": 1,
+                    "peers": peers("ab"),
+                }
+            ],
+            "retiringCount": 1,
+        },
+        "conditions": [
+            {**common, "type": "Ready", "status": "False", "reason": "Starting", "message": "2 of 3 workers are ready"},
+            {
+                **common,
+                "type": "SchedulerReady",
+                "status": "True",
+                "reason": "Available",
+                "message": "the scheduler listens at team-a-scheduler",
+            },
+            {
+                **common,
+                "type": "WorkersReady",
+                "status": "False",
+                "reason": "Starting",
+                "message": "2 of 3 workers are ready",
+            },
+            {
+                **common,
+                "type": "TemplateValid",
+                "status": "True",
+                "reason": "Valid",
+                "message": "the API server takes what the templates say",
+            },
+            {
+                **common,
+                "type": "ScaleDownBlocked",
+                "status": "False",
+                "reason": "NothingBlocked",
+                "message": "no worker is kept against the replicas wanted",
+            },
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("deployment", "service", "status", "reason", "message"),
+    [
+        (OURS, OURS, "True", "Available", "the scheduler listens at team-a-scheduler"),
+        (None, OURS, "False", "Starting", "waiting for Deployment team-a-scheduler to be available"),
+        (OURS, None, "False", "Starting", "waiting for Deployment team-a-scheduler to be available"),
+        (Owned(ours=True), OURS, "False", "Starting", "waiting for Deployment team-a-scheduler to be available"),
+        (
+            Owned(ours=False, ready=True),
+            OURS,
+            "False",
+            "NameTaken",
+            TAKEN.format("Deployment"),
+        ),
+        (
+            OURS,
+            Owned(ours=False),
+            "False",
+            "NameTaken",
+            TAKEN.format("Service"),
+        ),
+    ],
+)
+def test_scheduler(deployment: Owned | None, service: Owned | None, status: str, reason: str, message: str) -> None:
+    decided = decide(pods("a"), replicas=1, deployment=deployment, service=service)
+    assert condition(decided, "SchedulerReady") == (status, reason, message)
+    assert decided.status is not None
+    assert decided.status["scheduler"]["state"] == ("Ready" if status == "True" else "Pending")
+
+
+@pytest.mark.parametrize(
+    ("seen", "replicas", "expected"),
+    [
+        (pods("ab"), 2, ("True", "AllReady", "2 of 2 workers are ready")),
+        ((), 0, ("True", "AllReady", "0 of 0 workers are ready")),
+        # Too many is no reason not to be ready.
+        (pods("abc"), 2, ("True", "AllReady", "3 of 2 workers are ready")),
+        ((pod("a"), pending("b")), 2, ("False", "Starting", "1 of 2 workers are ready")),
+        ((pod("a"), pod("b", terminating=True)), 2, ("False", "Starting", "1 of 2 workers are ready")),
+    ],
+)
+def test_workers(seen: tuple[Any, ...], replicas: int, expected: tuple[str, str, str]) -> None:
+    decided = decide(seen, replicas=replicas, scheduler=workers("abc"))
+    assert condition(decided, "WorkersReady") == expected
+    assert condition(decided, "Ready") == expected
+
+
+def test_the_scheduler_comes_first_in_what_isnt_ready() -> None:
+    decided = decide(replicas=1, deployment=Owned(ours=True))
+    assert condition(decided, "Ready") == condition(decided, "SchedulerReady")
+
+
+def test_a_scheduler_that_starts_isnt_to_blame_for_a_worker_that_cant_be_made() -> None:
+    decided = decide(replicas=1, deployment=Owned(ours=True), image=None)
+    assert condition(decided, "SchedulerReady")[1] == "Starting"
+    assert condition(decided, "WorkersReady")[1] == "InvalidSpec"
+
+
+class TestTransitions:
+    """`lastTransitionTime` is when the status of a condition changed, not when it was written."""
+
+    def test_is_kept_while_only_the_message_changes(self) -> None:
+        before = plan(snapshot(pods("a"), replicas=3), NOW)
+        after = plan(follow(snapshot(pods("ab"), replicas=3), before), at(60))
+        assert times(after, "WorkersReady") == "2026-03-01T12:00:00Z"
+        assert condition(after, "WorkersReady")[2] == "2 of 3 workers are ready"
+
+    def test_moves_with_the_status_of_that_condition_alone(self) -> None:
+        before = plan(snapshot(pods("a"), replicas=2), NOW)
+        after = plan(follow(snapshot(pods("ab"), replicas=2), before), at(60))
+        assert times(after, "WorkersReady") == "2026-03-01T12:01:00Z"
+        assert times(after, "Ready") == "2026-03-01T12:01:00Z"
+        assert times(after, "SchedulerReady") == "2026-03-01T12:00:00Z"
+
+    def test_what_stands_already_isnt_written(self) -> None:
+        seen = snapshot(pods("a"), replicas=1)
+        assert plan(follow(seen, plan(seen, NOW)), at(60)).status is None
+
+    def test_a_new_generation_is_told(self) -> None:
+        seen = snapshot(pods("a"), replicas=1)
+        after = follow(seen, plan(seen, NOW))
+        decided = plan(replace(after, cluster=replace(after.cluster, generation=4)), at(60))
+        assert decided.status is not None
+        assert decided.status["observedGeneration"] == 4
+        assert {c["observedGeneration"] for c in decided.status["conditions"]} == {4}
+
+
+class TestRefusals:
+    """The API server says no to a creation: its words stand in the status until something changes."""
+
+    def test_a_quota_is_no_fault_of_the_template(self) -> None:
+        told = refused(snapshot(replicas=2), QUOTA)
+        message = 'the API server refused to create the Pod: pods "x" is forbidden: exceeded quota'
+        assert condition(told, "WorkersReady") == ("False", "CreationRefused", message)
+        assert condition(told, "Ready") == ("False", "CreationRefused", message)
+        assert condition(told, "TemplateValid")[0] == "True"
+        assert condition(told, "SchedulerReady")[0] == "True"
+
+    def test_an_invalid_pod_is(self) -> None:
+        told = refused(snapshot(replicas=2), BAD_POD)
+        message = "the API server refused to create the Pod: spec.containers[0].imag: unknown field"
+        assert condition(told, "WorkersReady") == ("False", "CreationRefused", message)
+        assert condition(told, "TemplateValid") == ("False", "CreationRefused", message)
+
+    @pytest.mark.parametrize("kind", ["Deployment", "Service"])
+    def test_the_scheduler(self, kind: str) -> None:
+        told = refused(snapshot(replicas=0, deployment=None, service=None), Refusal(kind, "no", invalid=False))
+        message = f"the API server refused to create the {kind}: no"
+        assert condition(told, "SchedulerReady") == ("False", "CreationRefused", message)
+        assert condition(told, "Ready") == ("False", "CreationRefused", message)
+        assert condition(told, "WorkersReady")[0] == "True"
+
+    def test_the_rest_of_the_status_stands(self) -> None:
+        seen = snapshot(pods("a"), replicas=2)
+        assert without_conditions(refused(seen, QUOTA)) == without_conditions(plan(seen, NOW))
+
+    @pytest.mark.parametrize(
+        ("seen", "refusal"),
+        [
+            (snapshot(replicas=2), QUOTA),
+            (snapshot(replicas=2), BAD_POD),
+            (snapshot(pods("a"), replicas=1, deployment=None), BAD_DEPLOYMENT),
+            (snapshot(pods("a"), replicas=1, deployment=None, service=None), BAD_DEPLOYMENT),
+            (snapshot(replicas=2, deployment=None), BAD_DEPLOYMENT),
+        ],
+    )
+    def test_the_same_answer_again_changes_nothing(self, seen: Snapshot, refusal: Refusal) -> None:
+        """Each write of the status is an event, and an event starts the next try: it must not go round."""
+        told = refused(seen, refusal)
+        again = follow(seen, told)
+        assert plan(again, at(60)).status is None
+        assert created(plan(again, at(60))) == created(plan(seen, NOW)), "tried again all the same"
+        assert told.status == with_refusals(told.status or {}, [refusal], now=at(60))
+
+    @pytest.mark.parametrize(
+        ("seen", "refusal", "changes"),
+        [
+            (snapshot(replicas=1), BAD_POD, {"worker_pods": (pending("a"),)}),
+            (snapshot(replicas=0, deployment=None), BAD_DEPLOYMENT, {"deployment": Owned(ours=True)}),
+        ],
+    )
+    def test_is_forgotten_once_it_exists(self, seen: Snapshot, refusal: Refusal, changes: Mapping[str, Any]) -> None:
+        decided = plan(follow(seen, refused(seen, refusal), **changes), at(60))
+        assert reasons(decided) & {"CreationRefused"} == set()
+
+    @pytest.mark.parametrize(
+        ("seen", "refusal"),
+        [(snapshot(replicas=1), BAD_POD), (snapshot(replicas=0, deployment=None), BAD_DEPLOYMENT)],
+    )
+    def test_is_forgotten_once_the_spec_changes(self, seen: Snapshot, refusal: Refusal) -> None:
+        after = follow(seen, refused(seen, refusal))
+        decided = plan(replace(after, cluster=replace(after.cluster, generation=4)), at(60))
+        assert reasons(decided) & {"CreationRefused"} == set()
+
+    def test_what_is_refused_keeps_its_transition_time(self) -> None:
+        before = plan(snapshot(replicas=2), NOW)
+        told = refused(follow(snapshot(replicas=2), before), QUOTA, seconds=60)
+        assert times(told, "WorkersReady") == "2026-03-01T12:00:00Z"
+        told = refused(follow(snapshot(replicas=2), before), BAD_POD, seconds=60)
+        assert times(told, "TemplateValid") == "2026-03-01T12:01:00Z"
+
+
+def test_an_unreachable_scheduler_is_told_only_to_whom_it_matters() -> None:
+    """A scale-down waits for it; a Cluster that has what it wants doesn't."""
+    down = Unreachable("no route to host")
+    assert condition(decide(pods("ab"), replicas=1, scheduler=down), "ScaleDownBlocked")[0] == "True"
+    assert condition(decide(pods("a"), replicas=1, scheduler=down), "ScaleDownBlocked")[0] == "False"
+
+
+def test_entries_come_back_from_the_status_as_they_went_in() -> None:
+    entries = [entry("b"), entry("c", asked=-3, peers="abc", moved=True), entry("d", asked=-3, refused=True)]
+    decided = decide(pods("abcd"), replicas=0, retiring=entries, scheduler=Unreachable("down"))
+    assert remembered(decided) == {e.name: e for e in entries}
+
+
+def refused(seen: Snapshot, refusal: Refusal, *, seconds: float = 0) -> Plan:
+    """The plan for this with the status that is written when the API server refuses a creation of it."""
+    decided = plan(seen, at(seconds))
+    status = decided.status if decided.status is not None else seen.cluster.status
+    return replace(decided, status=with_refusals(status, [refusal], now=at(seconds)))
+
+
+def times(decided: Plan, kind: str) -> str:
+    """When a condition changed."""
+    assert decided.status is not None
+    [time] = [c["lastTransitionTime"] for c in decided.status["conditions"] if c["type"] == kind]
+    return str(time)
+
+
+def reasons(decided: Plan) -> set[str]:
+    """The reasons of all conditions."""
+    assert decided.status is not None
+    return {c["reason"] for c in decided.status["conditions"]}
+
+
+def without_conditions(decided: Plan) -> dict[str, Any]:
+    """The status without its conditions."""
+    assert decided.status is not None
+    return {key: value for key, value in decided.status.items() if key != "conditions"}
