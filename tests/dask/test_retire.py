@@ -167,6 +167,22 @@ async def test_overlapping_calls_that_both_fail_wedge_the_worker_until_another_j
     assert await data.lost(local) == []
 
 
+async def test_calls_for_different_workers_may_make_each_other_fail_but_wedge_nobody(local: LocalDask) -> None:
+    one, two = await local.worker("pod-a", kind=Withholding), await local.worker("pod-b")
+    data = await local.hold()
+
+    call = asyncio.create_task(local.api.retire([one.address]))
+    await until(lambda: local.status(one.address) == "closing_gracefully", "the first call is under way")
+    assert await local.api.retire([two.address]) == frozenset()
+    assert await asyncio.wait_for(call, PATIENCE_SECONDS) == frozenset(), "its data has nowhere to go any more"
+
+    one.release.set()
+    for worker in (one, two):
+        future = local.client.submit(sum, [1, 2], workers=[worker.address], pure=False)
+        assert await asyncio.wait_for(future, PATIENCE_SECONDS) == 3
+    assert await data.lost(local) == []
+
+
 async def test_the_call_lasts_until_the_data_has_moved(local: LocalDask) -> None:
     worker, _ = await local.worker("pod-a", kind=Withholding), await local.worker("pod-b")
     data = await local.hold()

@@ -163,9 +163,11 @@ async def test_calls_that_last_long_leave_room_for_others(http: httpx.AsyncClien
     async with TestServer(app) as server:
         client = SchedulerClient(HttpTransport(http, str(server.make_url(""))))
         calls = [asyncio.create_task(client.retire(["tcp://127.0.0.1:1"])) for _ in range(150)]
-        await until(lambda: waiting == 150, "all calls have arrived")
-        assert await client.workers() == ()
-        release.set()
+        try:
+            await until(lambda: waiting == 150, "all calls have arrived")
+            assert await client.workers() == ()
+        finally:
+            release.set()
         assert await asyncio.gather(*calls) == [frozenset()] * 150
 
 
