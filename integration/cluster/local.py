@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from integration.cluster import binaries, credentials, host, node, node_plan
+from integration.cluster import binaries, cgroups, credentials, host, node, node_plan
 from integration.cluster.cache import lock, once
 from integration.cluster.command import call, environment
 from integration.cluster.images import Builder, dask_image, operator_image
@@ -190,7 +190,7 @@ class Local:
             runc=machine.program("runc"),
             network_plugins=machine.program("ptp").parent,
         )
-        plan = node_plan.plan(state=state, prefix=self._paths.prefix, programs=programs)
+        plan = node_plan.plan(state=state, programs=programs, views=cgroups.view())
         for name, text in plan.files.items():
             (state / name).write_text(text)
         (state / "plan.json").write_text(plan.as_json())
@@ -200,7 +200,7 @@ class Local:
         credentials.write_users(
             state / "users", users=node_plan.USERS, server=node_plan.API, authority=state / "pki" / "ca.crt"
         )
-        self._settle(node.start(state), machine)
+        self._settle(node.start(state, cgroup=self._paths.prefix), machine)
         self._finished.touch()
 
     def _settle(self, started: node.Node, machine: host.Host) -> None:

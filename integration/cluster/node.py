@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from integration.cluster import cgroups
 from integration.cluster.command import environment
 from integration.cluster.provider import ProviderError
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net", "--ipc", "--uts")
+# Enters the control groups, and only then the namespace whose root they are to be.
+_ENTER = 'for group in $0; do echo 0 >"$group/cgroup.procs" || exit; done; exec unshare --cgroup "$@"'
 _TICK = 0.05
 _START_SECONDS = 30.0
 _END_SECONDS = 20.0
@@ -61,16 +64,17 @@ def find(state: Path) -> Node | None:
     return None
 
 
-def start(state: Path) -> Node:
-    """Start the node that the folder describes; returns when its components are being started.
+def start(state: Path, *, cgroup: str) -> Node:
+    """Start the node that the folder describes, in control groups of this name; returns when its components start.
 
     Raises:
         ProviderError: its namespaces could not be set up.
     """
     log = state / "logs" / "supervisor.log"
+    groups = [str(folder) for folder in cgroups.create(cgroup)]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*_UNSHARE, sys.executable, "-I", str(_SUPERVISOR), str(state)],
+            [*_UNSHARE, "sh", "-c", _ENTER, " ".join(groups), sys.executable, "-I", str(_SUPERVISOR), str(state)],
             cwd="/",
             # Nothing of the caller's environment, such as proxies, is to reach the components.
             env={"PATH": environment()["PATH"], "HOME": "/root", "LANG": "C.UTF-8"},
@@ -100,15 +104,8 @@ def destroy(state: Path, *, cgroup: str) -> None:
         _kill(process)
     # The node's first process is gone only when every other process in its PID namespace is.
     _wait(lambda: not any(_alive(process) for process in doomed), "the node's processes did not end")
-    _wait(lambda: _remove_cgroups(cgroup), f"control groups {cgroup} could not be removed")
+    _wait(lambda: cgroups.remove(cgroup), f"control groups {cgroup} could not be removed")
     _wait(lambda: _remove_folder(state), f"{state} could not be removed")
-
-
-def cgroups(name: str) -> list[Path]:
-    """The folders of a top-level control group, one per hierarchy, that exist."""
-    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    folders = [Path(mount[1]) / name for mount in mounts if mount[2] in {"cgroup", "cgroup2"}]
-    return [folder for folder in folders if folder.is_dir()]
 
 
 def _processes(state: Path) -> list[Process]:
@@ -142,15 +139,6 @@ def _kill(process: Process) -> None:
     if _alive(process):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-
-
-def _remove_cgroups(name: str) -> bool:
-    for top in cgroups(name):
-        folders = [top, *(path for path in top.rglob("*") if path.is_dir())]
-        for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
-            with contextlib.suppress(OSError):  # a process in it is still ending
-                folder.rmdir()
-    return not cgroups(name)
 
 
 def _remove_folder(folder: Path) -> bool:

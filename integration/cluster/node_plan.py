@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from integration.cluster.credentials import ADMIN, User
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 NODE = "node"
@@ -34,6 +35,8 @@ USERS = {
     "dns": User("system:dns"),
 }
 
+# Nothing that is mounted reaches the machine; what the kubelet mounts has to reach the containers.
+_MOUNTS = (("mount", "--make-rprivate", "/"), ("mount", "--make-rshared", "/"))
 _OWN_FOLDERS = ("/run", "/var/log", "/var/lib/cni", "/var/lib/kubelet")
 _SERVICES = "10.96.0.0/16"
 _PODS = "10.244.0.0/16"
@@ -77,16 +80,16 @@ class NodePlan:
         return json.dumps({"setup": self.setup, "components": [asdict(one) for one in self.components]}, indent=2)
 
 
-def plan(*, state: Path, prefix: str, programs: Programs) -> NodePlan:
-    """Plan the node whose state is kept in a folder and whose control groups are below one named `prefix`."""
+def plan(*, state: Path, programs: Programs, views: Iterable[tuple[str, ...]]) -> NodePlan:
+    """Plan the node whose state is kept in a folder; `views` are commands that replace mounts of the machine's."""
     return NodePlan(
-        setup=_setup(),
+        setup=(*_MOUNTS, *views, *_setup()),
         components=_components(state, programs),
         files={
             "resolv.conf": f"nameserver {ADDRESS}\nsearch svc.{DOMAIN} {DOMAIN}\noptions ndots:5 timeout:2\n",
             "config/containerd.toml": _containerd(state, programs),
             "config/cni/pods.conflist": json.dumps(_network(state), indent=2),
-            "config/kubelet.json": json.dumps(_kubelet(state, prefix), indent=2),
+            "config/kubelet.json": json.dumps(_kubelet(state), indent=2),
             "config/proxy.json": json.dumps(_proxy(state), indent=2),
             "config/Corefile": _corefile(state),
             "config/dns-role.json": json.dumps(_dns_role(), indent=2),
@@ -97,13 +100,11 @@ def plan(*, state: Path, prefix: str, programs: Programs) -> NodePlan:
 def _setup() -> tuple[tuple[str, ...], ...]:
     """Mounts and network of the node; nothing of it is seen outside its namespaces.
 
-    The kubelet needs shared mounts. Some folders have fixed names in one component or another, so each node has
+    Some folders have fixed names in one component or another, so each node has
     its own there. The default route leads back into the namespace, and what
     would take it is refused at once instead of after a time-out.
     """
     return (
-        ("mount", "--make-rprivate", "/"),
-        ("mount", "--make-rshared", "/"),
         ("mkdir", "-p", *_OWN_FOLDERS),
         *(("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", folder) for folder in _OWN_FOLDERS),
         ("mkdir", "-m", "700", "/run/etcd"),
@@ -288,7 +289,7 @@ def _network(state: Path) -> dict[str, object]:
     }
 
 
-def _kubelet(state: Path, prefix: str) -> dict[str, object]:
+def _kubelet(state: Path) -> dict[str, object]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -305,8 +306,6 @@ def _kubelet(state: Path, prefix: str) -> dict[str, object]:
         "clusterDNS": [ADDRESS],
         "clusterDomain": DOMAIN,
         "resolvConf": "",
-        # Everything in one place, that can be found and removed without looking elsewhere.
-        "cgroupRoot": f"/{prefix}",
         "cgroupDriver": "cgroupfs",
         # What a container with fewer rights than a whole machine does not allow.
         "cgroupsPerQOS": False,
