@@ -1,0 +1,1 @@
+"""How the test cluster is brought about, without bringing one about."""
