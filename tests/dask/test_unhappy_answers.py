@@ -23,7 +23,7 @@ from dask_k8s_operator.clients.scheduler import (
     http_client,
 )
 from dask_k8s_operator.domain.manifests import HTTP_ROUTES
-from tests.dask.support import free_port, until
+from tests.dask.support import PATIENCE_SECONDS, free_port, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -141,8 +141,9 @@ async def test_an_answer_that_drips_in_for_ever_ends_with_the_timeout(http: http
 
     async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
         transport = HttpTransport(http, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        request = transport.request("GET", "/", body=None, timeout=0.2)
         with pytest.raises(TransportError, match=r"no answer within 0.2 s"):
-            await transport.request("GET", "/", body=None, timeout=0.2)
+            await asyncio.wait_for(request, PATIENCE_SECONDS)
 
 
 async def test_calls_that_last_long_leave_room_for_others(http: httpx.AsyncClient) -> None:
