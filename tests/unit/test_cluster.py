@@ -1,0 +1,126 @@
+"""Reading the resource, and what the status remembers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster, Retiring
+from tests.unit.builders import NOW, address, at, entry, manifest
+
+
+def test_all_of_it() -> None:
+    spec = {
+        "image": "dask:1",
+        "scheduler": {"template": {"metadata": {}}, "service": {"type": "NodePort"}},
+        "workers": {"replicas": 4, "template": {"spec": {}}},
+    }
+    status = {"workers": {"retiring": [entry("b").to_status()]}, "conditions": []}
+    assert Cluster.from_manifest(manifest(spec, status=status)) == Cluster(
+        namespace="science",
+        name="team-a",
+        uid="uid-cluster",
+        resource_version="7",
+        generation=3,
+        terminating=False,
+        image="dask:1",
+        scheduler_template={"metadata": {}},
+        scheduler_service={"type": "NodePort"},
+        replicas=4,
+        worker_template={"spec": {}},
+        retiring=(entry("b"),),
+        status=status,
+    )
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"scheduler": None, "workers": None},
+        {"scheduler": {}, "workers": {}},
+        {"scheduler": {"template": None, "service": None}, "workers": {"template": None}},
+    ],
+)
+def test_what_is_left_out_is_empty(spec: dict[str, Any]) -> None:
+    read = Cluster.from_manifest(manifest(spec))
+    assert read.image is None
+    assert (read.scheduler_template, read.scheduler_service, read.worker_template) == ({}, {}, {})
+    assert read.replicas == 1
+    assert (read.retiring, read.status) == ((), {})
+
+
+def test_one_that_is_being_deleted() -> None:
+    assert Cluster.from_manifest(manifest(deletionTimestamp="2026-03-01T12:00:00Z")).terminating
+
+
+@pytest.mark.parametrize("status", [None, {}, {"workers": {}}, {"workers": {"retiring": []}}])
+def test_a_status_that_nobody_wrote_yet(status: dict[str, Any] | None) -> None:
+    assert Cluster.from_manifest(manifest() | {"status": status}).retiring == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ([], "spec must be an object, but it is []"),
+        ({"scheduler": "x"}, "spec.scheduler must be an object, but it is 'x'"),
+        ({"workers": 3}, "spec.workers must be an object, but it is 3"),
+        ({"scheduler": {"template": []}}, "spec.scheduler.template must be an object, but it is []"),
+        ({"scheduler": {"service": 1}}, "spec.scheduler.service must be an object, but it is 1"),
+        ({"workers": {"template": "x"}}, "spec.workers.template must be an object, but it is 'x'"),
+        ({"workers": {"replicas": -1}}, "spec.workers.replicas must be a whole number from 0, but it is -1"),
+        ({"workers": {"replicas": 1.5}}, "spec.workers.replicas must be a whole number from 0, but it is 1.5"),
+        ({"workers": {"replicas": "3"}}, "spec.workers.replicas must be a whole number from 0, but it is '3'"),
+        ({"workers": {"replicas": True}}, "spec.workers.replicas must be a whole number from 0, but it is True"),
+        ({"workers": {"replicas": None}}, "spec.workers.replicas must be a whole number from 0, but it is None"),
+    ],
+)
+def test_a_wrong_shape_is_named(spec: Any, message: str) -> None:
+    with pytest.raises(InvalidCluster) as error:
+        Cluster.from_manifest(manifest() | {"spec": spec})
+    assert str(error.value) == message
+
+
+class TestRetiring:
+    """An entry of `status.workers.retiring`."""
+
+    @pytest.mark.parametrize(
+        ("remembered", "told"),
+        [
+            (entry("b"), {}),
+            (entry("b", addresses=()), {"addresses": []}),
+            (
+                entry("b", asked=-1, peers="abc"),
+                {"asked": "2026-03-01T11:59:59+00:00", "attempts": 1, "peers": "abc"},
+            ),
+            (
+                entry("b", asked=-1, attempts=3, moved=True),
+                {"asked": "2026-03-01T11:59:59+00:00", "attempts": 3, "peers": "", "moved": True},
+            ),
+            (
+                entry("b", asked=-1, refused=True),
+                {"asked": "2026-03-01T11:59:59+00:00", "attempts": 1, "peers": "", "refused": True},
+            ),
+        ],
+    )
+    def test_there_and_back(self, remembered: Retiring, told: dict[str, Any]) -> None:
+        always = {
+            "name": "b",
+            "uid": "uid-b",
+            "addresses": ["tcp://10.0.0.98:9000"],
+            "since": "2026-03-01T11:59:00+00:00",
+        }
+        assert remembered.to_status() == always | told
+        assert Retiring.from_status(remembered.to_status()) == remembered
+
+    def test_what_the_api_server_drops_is_nothing(self) -> None:
+        """It stores empty lists, but an older schema may drop a field that it doesn't know."""
+        told = {"name": "b", "uid": "uid-b", "since": at(-60).isoformat()}
+        assert Retiring.from_status(told) == entry("b", addresses=())
+
+    def test_asking_starts_afresh(self) -> None:
+        """Answers were about the worker that was there then; the next one may be another process."""
+        before = entry("b", asked=-60, attempts=2, moved=True, refused=True)
+        asking = before.asking(now=NOW, addresses=frozenset({address("b", 2), address("b", 1)}), peers="abc")
+        assert asking == entry("b", asked=0, attempts=3, peers="abc", addresses=(address("b", 1), address("b", 2)))
