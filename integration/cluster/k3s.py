@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -20,9 +19,8 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.exceptions import ContainerStartException
 from testcontainers.core.image import DockerImage
 
-from integration.cluster import binaries, docker_probe
+from integration.cluster import binaries, docker_probe, foreground
 from integration.cluster.cache import digest, digest_files, lock
-from integration.cluster.command import environment
 from integration.cluster.images import Image, dask_image, operator_image
 from integration.cluster.node_images import archived_references
 from integration.cluster.progress import say, step
@@ -151,16 +149,10 @@ class K3s:
         """
         with _docker_errors():
             pid = self._adopted().shared_pid()
-        if pid:
-            kubeconfig, argv = self._folder / "kubeconfig-inside", entering(pid, self._folder / "resolv.conf", command)
-        else:
-            say("the names of Services can't be reached from here: that takes Linux, root and a Docker daemon on it")
-            kubeconfig, argv = self.kubeconfig(), list(command)
-        try:
-            status = subprocess.run(argv, env=environment({"KUBECONFIG": str(kubeconfig)}), check=False).returncode
-        except FileNotFoundError as error:
-            raise ProviderError(f"{error.filename}: there is no such command; install it first") from error
-        return 128 - status if status < 0 else status  # what a signal ended gives 128 plus its number, as in a shell
+        if not pid:
+            return foreground.run_outside(command, kubeconfig=self.kubeconfig())
+        inside = entering(pid, self._folder / "resolv.conf", command)
+        return foreground.run(inside, kubeconfig=self._folder / "kubeconfig-inside")
 
     @property
     def _lock(self) -> Path:
