@@ -82,7 +82,7 @@ def status(kubeconfig: Path | None) -> None:
         for component in components().values():
             last = f", last ended: {component.last_exit}" if component.last_exit else ""
             click.echo(f"  {component.name}: {component.state}, started {component.starts} times{last}")
-        click.echo(f"  logs: {Paths.here().state / 'logs'}")
+        click.echo(f"  logs: {Paths.here().node / 'logs'}")
     sys.exit(0 if running else 1)
 
 

@@ -33,7 +33,7 @@ class Component:
 
 def components(paths: Paths | None = None) -> dict[str, Component]:
     """Read the supervisor's report; empty before its first one."""
-    file = (paths or Paths.here()).state / "components.json"
+    file = (paths or Paths.here()).node / "components.json"
     try:
         report = json.loads(file.read_text())
     except FileNotFoundError:
@@ -48,8 +48,8 @@ def stop_component(name: str, *, paths: Paths | None = None, timeout: float = 10
         ProviderError: there is no such component, or it was not gone after `timeout` seconds.
     """
     where = paths or Paths.here()
-    (where.state / "stopped").mkdir(exist_ok=True)
-    (where.state / "stopped" / name).touch()
+    (where.node / "stopped").mkdir(exist_ok=True)
+    (where.node / "stopped" / name).touch()
     _wait(where, name, "stopped", timeout)
 
 
@@ -60,7 +60,7 @@ def start_component(name: str, *, paths: Paths | None = None, timeout: float = 3
         ProviderError: there is no such component, or it did not start within `timeout` seconds.
     """
     where = paths or Paths.here()
-    (where.state / "stopped" / name).unlink(missing_ok=True)
+    (where.node / "stopped" / name).unlink(missing_ok=True)
     _wait(where, name, "running", timeout)
 
 
@@ -68,7 +68,7 @@ def _wait(paths: Paths, name: str, state: str, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while (known := components(paths)).get(name) is None or known[name].state != state:
         if name not in known:
-            (paths.state / "stopped" / name).unlink(missing_ok=True)
+            (paths.node / "stopped" / name).unlink(missing_ok=True)
             raise ProviderError(f"no component {name!r}; there are: {', '.join(known) or 'none'}")
         if time.monotonic() > deadline:
             raise ProviderError(f"{name} is {known[name].state}, not {state}, after {timeout:.0f} s")

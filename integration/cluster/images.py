@@ -24,6 +24,7 @@ _BASE_PACKAGES = "ca-certificates,python3,python3-venv"
 # Nobody reads documentation in a container, and each pod's file system is smaller without.
 _NOT_IN_BASE = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt", "var/lib/apt/lists", "var/log")
 _KEPT_ARCHIVES = 3
+_MANY_LAYERS = 400
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Builder:
         """Where the image's archive is, or will be."""
         inputs = digest_files(image.folder, image.files)
         tag = digest(self._base_key, image.name, inputs)
-        file = self._cache / "images" / f"{image.name}-{tag}.tar"
+        file = self._cache / "images" / image.name / f"{tag}.tar"
         return Archive(reference=f"localhost/{image.name}:{tag}", file=file, inputs=inputs)
 
     def build(self, image: Image) -> Archive:
@@ -107,8 +108,7 @@ class Builder:
         archive.file.parent.mkdir(parents=True, exist_ok=True)
         with step(f"Building {archive.reference}"):
             once(archive.file, lambda target: self._build(image, archive, target))
-        with lock(self._cache / "images.lock"):
-            keep_newest(archive.file.parent.glob(f"{image.name}-*.tar"), _KEPT_ARCHIVES)
+        keep_newest(archive.file.parent.glob("*.tar"), _KEPT_ARCHIVES)
         return archive
 
     def export(self, reference: str, target: Path) -> None:
@@ -146,7 +146,8 @@ class Builder:
         system = target.with_name("system")
         arguments = ("--variant=minbase", f"--include={_BASE_PACKAGES}", self._codename)
         with step(f"Making a minimal {self._codename} system (about 2 min the first time)"):
-            call(["debootstrap", *arguments, system])
+            # In a mount namespace: what it mounts would outlive it, where it is killed.
+            call(["unshare", "--mount", "debootstrap", *arguments, system])
             for folder in _NOT_IN_BASE:
                 for path in (system / folder).glob("*"):
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -154,11 +155,15 @@ class Builder:
             call(["tar", "--create", "--numeric-owner", "--file", target / "rootfs.tar", "--directory", system, "."])
 
     def _forget_older(self, name: str) -> None:
-        """Keep buildah's storage from growing with every change; layers that newer images use stay."""
-        reference = f"reference=localhost/{name}"
-        ids = self._buildah("images", "--quiet", "--no-trunc", "--filter", reference).split()
-        if older := list(dict.fromkeys(ids))[_KEPT_ARCHIVES:]:
+        """Keep buildah's storage from growing with every change.
+
+        Older images go. Layers without a name are what makes the next build quick: they stay until there are many.
+        """
+        newest_first = self._buildah("images", "--quiet", "--no-trunc", "--filter", f"reference=localhost/{name}")
+        if older := list(dict.fromkeys(newest_first.split()))[_KEPT_ARCHIVES:]:
             self._buildah("rmi", "--force", *older)
+        if len(self._buildah("images", "--all", "--quiet").split()) > _MANY_LAYERS:
+            self._buildah("rmi", "--prune", "--force")
 
     def _buildah(self, *arguments: str) -> str:
         storage = self._cache / "buildah"

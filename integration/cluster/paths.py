@@ -32,6 +32,11 @@ class Paths:
     state: Path
     cache: Path
 
+    @property
+    def node(self) -> Path:
+        """The part of the state that a local node has: all of it is the node's, and nothing else of the node's is."""
+        return self.state / "node"
+
     @classmethod
     def of(cls, checkout: Path, *, cluster: str = "") -> Self:
         """Derive everything from the checkout's resolved path and, for a further cluster, its name."""

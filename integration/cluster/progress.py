@@ -13,20 +13,26 @@ if TYPE_CHECKING:
 
 _TERMINAL_TICK = 1.0
 _LOG_TICK = 15.0
+_CLEAR = "\r\033[K"
+_going_on: list[str] = []
 
 
 def say(line: str) -> None:
     """Print one line for the person who waits."""
-    print(line, file=sys.stderr, flush=True)
+    print(f"{_CLEAR if sys.stderr.isatty() else ''}{line}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def step(what: str) -> Iterator[None]:
-    """Announce a piece of work, tick while it lasts, and say how long it took or that it failed."""
+    """Announce a piece of work, tick while it lasts, and say how long it took or that it failed.
+
+    Where steps are parts of another one, the innermost ticks alone.
+    """
     started = time.monotonic()
     over = threading.Event()
     ticker = threading.Thread(target=_tick, args=(what, started, over), daemon=True)
     say(f"{what} ...")
+    _going_on.append(what)
     ticker.start()
     outcome = "failed after"
     try:
@@ -35,6 +41,7 @@ def step(what: str) -> Iterator[None]:
     finally:
         over.set()
         ticker.join()
+        _going_on.remove(what)
         say(f"{what}: {outcome} {elapsed(time.monotonic() - started)}")
 
 
@@ -50,10 +57,10 @@ def _tick(what: str, started: float, over: threading.Event) -> None:
     """Show the elapsed time: in place on a terminal, now and then as a new line in a log."""
     terminal = sys.stderr.isatty()
     while not over.wait(_TERMINAL_TICK if terminal else _LOG_TICK):
+        if _going_on[-1] != what:
+            continue
         line = f"{what} ... {elapsed(time.monotonic() - started)}"
         if terminal:
-            print(f"\r{line}", end="", file=sys.stderr, flush=True)
+            print(f"{_CLEAR}{line}", end="", file=sys.stderr, flush=True)
         else:
             say(line)
-    if terminal:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
