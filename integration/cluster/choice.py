@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from integration.cluster.existing import Existing
 from integration.cluster.k3s import K3s
 from integration.cluster.local import Local
 from integration.cluster.paths import Paths
@@ -41,8 +42,6 @@ def select(
     asked = kubeconfig or asked_kubeconfig()
     local = Local(where, confirm=confirm)
     if asked is not None:
-        from integration.cluster.existing import Existing  # noqa: PLC0415
-
         return _first_usable([Existing(where, asked)])
     say(f"existing: not taken: neither --kubeconfig nor {KUBECONFIG_VARIABLE} asks for it")
     if local.present():
