@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Hashable
@@ -38,20 +36,25 @@ class WorkQueue(Generic[Key]):
                 isn't tried again together.
         """
         self._jitter = jitter
-        self._due: dict[Key, float] = {}
-        self._heap: list[tuple[float, int, Key]] = []
-        self._order = itertools.count()
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._due: set[Key] = set()
         self._busy: set[Key] = set()
+        self._ready: asyncio.Queue[Key] = asyncio.Queue()
         self._failures: dict[Key, int] = {}
-        self._changed = asyncio.Event()
 
     def add(self, key: Key, *, after: float = 0.0) -> None:
         """Have the key handled `after` this many seconds, or earlier where it is due earlier."""
-        due = asyncio.get_running_loop().time() + after
-        if due < self._due.get(key, float("inf")):
-            self._due[key] = due
-            heapq.heappush(self._heap, (due, next(self._order), key))
-            self._changed.set()
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if key in self._due or (timer is not None and timer.when() <= loop.time() + after):
+            return
+        if timer is not None:
+            timer.cancel()
+            del self._timers[key]
+        if after > 0:
+            self._timers[key] = loop.call_later(after, self._ring, key)
+        else:
+            self._make_due(key)
 
     async def run(self, handle: Callable[[Key], Awaitable[timedelta | None]], *, concurrency: int) -> None:
         """Handle keys until cancelled; what is being handled then is cancelled with it.
@@ -67,7 +70,9 @@ class WorkQueue(Generic[Key]):
 
     async def _worker(self, handle: Callable[[Key], Awaitable[timedelta | None]]) -> None:
         while True:
-            key = await self._next()
+            key = await self._ready.get()
+            self._due.discard(key)
+            self._busy.add(key)
             try:
                 again = await handle(key)
             except Exception as error:  # whatever it is, the others go on, and this one is tried again
@@ -81,36 +86,17 @@ class WorkQueue(Generic[Key]):
                     self.add(key, after=again.total_seconds())
             finally:
                 self._busy.discard(key)
-                self._changed.set()
+                if key in self._due:
+                    self._ready.put_nowait(key)
 
-    async def _next(self) -> Key:
-        loop = asyncio.get_running_loop()
-        while True:
-            self._changed.clear()
-            held = []
-            wait = None
-            try:
-                while self._heap:
-                    due, order, key = heapq.heappop(self._heap)
-                    if self._due.get(key) != due:
-                        continue  # an earlier time took its place
-                    if due > loop.time():
-                        held.append((due, order, key))
-                        wait = due - loop.time()
-                        break
-                    if key in self._busy:
-                        held.append((due, order, key))
-                        continue
-                    del self._due[key]
-                    self._busy.add(key)
-                    return key
-            finally:
-                for item in held:
-                    heapq.heappush(self._heap, item)
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                continue
+    def _ring(self, key: Key) -> None:
+        del self._timers[key]
+        self._make_due(key)
+
+    def _make_due(self, key: Key) -> None:
+        self._due.add(key)
+        if key not in self._busy:
+            self._ready.put_nowait(key)
 
     def _backoff(self, key: Key) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
