@@ -32,7 +32,7 @@ def lock(path: Path) -> Iterator[None]:
         yield
 
 
-def once(target: Path, make: Callable[[Path], None]) -> Path:
+def once(target: Path, make: Callable[[Path], object]) -> Path:
     """Return `target`, a file or folder, made first where it is missing.
 
     `make` gets a path of its own beside the target, in a fresh folder; what it leaves there is renamed into place,

@@ -53,7 +53,7 @@ def main(context: click.Context, kubeconfig: Path | None) -> None:
 @click.pass_obj
 def up(kubeconfig: Path | None, yes: bool) -> None:
     """Bring the cluster up, build both images where they changed, and load them."""
-    provider = select(kubeconfig=kubeconfig, confirm=_announce if yes else _ask)
+    provider = select(kubeconfig=kubeconfig, confirm=_announce if yes else ask)
     with step("Cluster and images"):
         provider.up()
         images = provider.images()
@@ -111,13 +111,14 @@ def run(kubeconfig: Path | None, command: Sequence[str]) -> None:
     sys.exit(select(kubeconfig=kubeconfig).run(command))
 
 
+def ask(plans: Sequence[str]) -> bool:
+    """Say what will be done and, on a terminal, ask whether to go ahead."""
+    _announce(plans)
+    return click.confirm("Go ahead?", default=True, err=True) if sys.stdin.isatty() else True
+
+
 def _announce(plans: Sequence[str]) -> bool:
     say("This will:")
     for line in plans:
         say(f"  - {line}")
     return True
-
-
-def _ask(plans: Sequence[str]) -> bool:
-    _announce(plans)
-    return click.confirm("Go ahead?", default=True, err=True) if sys.stdin.isatty() else True

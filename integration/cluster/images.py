@@ -122,7 +122,7 @@ class Builder:
     def _build(self, image: Image, archive: Archive, target: Path) -> None:
         base = self._base()
         context = _snapshot(image, archive.inputs, target.with_name("context"))
-        with _pip_settings() as volumes:
+        with pip_settings() as volumes:
             self._buildah(
                 *("bud", "--quiet", "--layers", "--isolation", "chroot", "--network", "host", "--pull-never"),
                 *(f"--volume={volume}" for volume in volumes),
@@ -184,7 +184,7 @@ def _snapshot(image: Image, inputs: str, context: Path) -> Path:
 
 
 @contextmanager
-def _pip_settings() -> Iterator[list[str]]:
+def pip_settings() -> Iterator[list[str]]:
     """Volumes that let pip in a build reach what pip on this machine reaches, and leave nothing in the image.
 
     A volume rather than variables: buildah would write those into the image.
