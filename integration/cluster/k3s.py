@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
 import tarfile
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,14 +92,16 @@ class K3s:
             self._write_kubeconfigs(server)
 
     def down(self) -> None:
-        """Remove the container with its volumes, and the state folder; built images stay with Docker.
+        """Remove the container with its volumes, and its part of the state folder; built images stay with Docker.
 
         Raises:
             ProviderError: Docker does not answer, so that a cluster may be left.
         """
         with lock(self._lock), _docker_errors():
             _Server(self._paths).remove_existing()
-            shutil.rmtree(self._paths.state, ignore_errors=True)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # it holds something else, or is gone
+                self._paths.state.rmdir()
 
     def running(self) -> bool:
         """Whether the container runs and its API server says that it is ready."""
@@ -364,7 +366,7 @@ def _forget_older(client: Any, repository: str) -> None:
         client.images.remove(older.id, force=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _docker_errors() -> Iterator[None]:
     """Say what Docker's client complains of as what it is to the user."""
     try:

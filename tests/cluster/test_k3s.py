@@ -207,6 +207,14 @@ def test_down_removes_its_own_container_and_state_alone(daemon: FakeDocker, clus
     cluster.down()
 
 
+def test_down_leaves_what_another_provider_keeps_beside_it(daemon: FakeDocker, cluster: K3s, paths: Paths) -> None:
+    cluster.up()
+    paths.node.mkdir()
+    cluster.down()
+    assert not daemon.containers
+    assert list(paths.state.iterdir()) == [paths.node]
+
+
 def test_down_without_a_daemon_does_not_pretend(cluster: K3s, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     with pytest.raises(ProviderError, match="Docker: "):
