@@ -64,7 +64,12 @@ def test_it_is_written_down_with_the_question_that_goes_out_after_it() -> None:
 def test_several_are_asked_for_in_one_call() -> None:
     """Calls that overlap can leave a worker stuck: unable to take tasks, and not retired."""
     decided = decide(pods("abcd"), replicas=1, scheduler=workers("abcd"))
-    assert of_kind(Retire, decided.actions) == [Retire(addresses("bcd"), "more workers than the 1 wanted: b, c, d")]
+    [action] = of_kind(Retire, decided.actions)
+    assert action == Retire(addresses("bcd"), "more workers than the 1 wanted: b, c, d")
+    assert str(action) == (
+        "retire tcp://10.0.0.100:9000, tcp://10.0.0.98:9000, tcp://10.0.0.99:9000: "
+        "more workers than the 1 wanted: b, c, d"
+    )
 
 
 def test_while_a_call_is_out_nobody_else_is_asked_for() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dask_k8s_operator.domain.actions import DeletePod
+from dask_k8s_operator.domain.retirement import Holdings
 from dask_k8s_operator.domain.snapshot import Listed, Worker
 from tests.unit.builders import (
     DOWN,
@@ -19,11 +20,13 @@ from tests.unit.builders import (
     decide,
     deleted,
     entry,
+    finished,
     of_kind,
     pending,
     pod,
     pods,
     remembered,
+    snapshot,
     workers,
 )
 
@@ -119,6 +122,11 @@ def test_who_may_be_deleted_at_once(
     decided = decide(seen, replicas=1, scheduler=view, **around)
     expected = [] if reason is None else [("b", f"more workers than wanted, and {reason}")]
     assert [(action.name, action.reason) for action in of_kind(DeletePod, decided.actions)] == expected
+
+
+def test_a_finished_pod_holds_nothing_whatever_else_is_so() -> None:
+    seen = snapshot((finished("a"),), replicas=0, scheduler=DOWN)
+    assert Holdings.of(seen).why_deletable(seen.worker_pods[0]) == "it has finished"
 
 
 @pytest.mark.parametrize("view", [DOWN, NOT_ASKED])

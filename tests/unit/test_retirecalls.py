@@ -1,0 +1,180 @@
+"""One call for each Cluster at a time, and answers kept until the status has them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dask_k8s_operator.clients.scheduler import Response, SchedulerClient, TransportError
+from dask_k8s_operator.controller.keys import ClusterKey
+from dask_k8s_operator.controller.retirecalls import RetireCallRegister
+from dask_k8s_operator.domain.snapshot import RetireCalls
+from tests.unit.builders import addresses
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+A, B = ClusterKey("science", "a"), ClusterKey("science", "b")
+
+
+class Wire:
+    """A transport whose answer comes when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[frozenset[str]] = []
+        self._answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    async def request(self, method: str, path: str, *, body: bytes | None, timeout: float) -> Response:  # noqa: ARG002, ASYNC109 -- the transport's signature
+        self.asked.append(frozenset(json.loads(body or b"")["workers"]))
+        return await self._answer
+
+    def answer(self, moved: frozenset[str]) -> None:
+        """Answer what was asked: these have moved."""
+        self._answer.set_result(Response(200, json.dumps({address: {} for address in moved}).encode()))
+
+    def fail(self, error: BaseException) -> None:
+        """Answer nothing."""
+        self._answer.set_exception(error)
+
+
+class Woken:
+    """The keys whose call has been answered, in order."""
+
+    def __init__(self) -> None:
+        self.keys: asyncio.Queue[ClusterKey] = asyncio.Queue()
+
+    async def one(self) -> ClusterKey:
+        """Wait for the next."""
+        async with asyncio.timeout(10):
+            return await self.keys.get()
+
+
+@pytest.fixture
+def woken() -> Woken:
+    return Woken()
+
+
+@pytest.fixture
+async def calls(woken: Woken) -> AsyncIterator[RetireCallRegister]:
+    register = RetireCallRegister(woken.keys.put_nowait)
+    yield register
+    await register.close()
+
+
+@pytest.fixture
+async def wire() -> Wire:
+    return Wire()
+
+
+async def test_at_first_nothing_is_known(calls: RetireCallRegister) -> None:
+    assert calls.of(A) == RetireCalls()
+
+
+async def test_the_answer_says_who_moved_and_who_was_refused(
+    calls: RetireCallRegister, wire: Wire, woken: Woken
+) -> None:
+    calls.start(A, SchedulerClient(wire), addresses("xyz"))
+    assert calls.of(A) == RetireCalls(in_flight=addresses("xyz"))
+    wire.answer(addresses("xy") | {"tcp://192.0.2.1:1"})
+    assert await woken.one() == A
+    assert calls.of(A) == RetireCalls(moved=addresses("xy"), refused=addresses("z"))
+    assert wire.asked == [addresses("xyz")]
+
+
+async def test_a_second_call_waits_for_the_first(calls: RetireCallRegister, wire: Wire, woken: Woken) -> None:
+    """Two that overlap and both fail would leave a worker stuck."""
+    calls.start(A, SchedulerClient(wire), addresses("x"))
+    calls.start(A, SchedulerClient(wire), addresses("y"))
+    wire.answer(frozenset())
+    await woken.one()
+    assert wire.asked == [addresses("x")]
+    calls.start(A, SchedulerClient(wire), addresses("y"))
+    await woken.one()
+    assert wire.asked == [addresses("x"), addresses("y")]
+
+
+async def test_another_cluster_waits_for_nobody(calls: RetireCallRegister, wire: Wire, woken: Woken) -> None:
+    calls.start(A, SchedulerClient(wire), addresses("x"))
+    other = Wire()
+    calls.start(B, SchedulerClient(other), addresses("x"))
+    other.answer(addresses("x"))
+    assert await woken.one() == B
+    assert calls.of(A).in_flight
+    assert calls.of(B).moved == addresses("x")
+
+
+async def test_without_an_answer_nothing_is_known(
+    calls: RetireCallRegister, wire: Wire, woken: Woken, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither moved nor refused: whether it was carried out is for the scheduler's list to say."""
+    calls.start(A, SchedulerClient(wire), addresses("x"))
+    wire.fail(TransportError("no route to host"))
+    await woken.one()
+    assert calls.of(A) == RetireCalls()
+    [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith(f"science/a: no answer to the retirement of {min(addresses('x'))}: ")
+    assert "no route to host" in warning
+
+
+async def test_a_failure_that_nobody_thought_of_blocks_nothing(
+    calls: RetireCallRegister, wire: Wire, woken: Woken
+) -> None:
+    calls.start(A, SchedulerClient(wire), addresses("x"))
+    wire.fail(ZeroDivisionError("surprise"))
+    await woken.one()
+    assert calls.of(A) == RetireCalls()
+
+
+class TestSettle:
+    """What the status remembers now needs no second memory."""
+
+    async def test_forgets_what_was_seen(self, calls: RetireCallRegister, wire: Wire, woken: Woken) -> None:
+        calls.start(A, SchedulerClient(wire), addresses("x"))
+        wire.answer(addresses("x"))
+        await woken.one()
+        calls.settle(A, calls.of(A))
+        assert calls.of(A) == RetireCalls()
+
+    async def test_keeps_an_answer_that_came_after_the_look(
+        self, calls: RetireCallRegister, wire: Wire, woken: Woken
+    ) -> None:
+        calls.start(A, SchedulerClient(wire), addresses("x"))
+        seen = calls.of(A)
+        wire.answer(addresses("x"))
+        await woken.one()
+        calls.settle(A, seen)
+        assert calls.of(A).moved == addresses("x")
+
+    async def test_keeps_a_call_that_is_out(self, calls: RetireCallRegister, wire: Wire) -> None:
+        calls.start(A, SchedulerClient(wire), addresses("x"))
+        calls.settle(A, calls.of(A))
+        calls.settle(A, RetireCalls())
+        assert calls.of(A).in_flight == addresses("x")
+
+
+class TestForget:
+    """The Cluster is gone."""
+
+    async def test_answers_go(self, calls: RetireCallRegister, wire: Wire, woken: Woken) -> None:
+        calls.start(A, SchedulerClient(wire), addresses("x"))
+        wire.answer(addresses("x"))
+        await woken.one()
+        calls.forget(A)
+        assert calls.of(A) == RetireCalls()
+
+    async def test_a_call_that_is_out_stays_known(self, calls: RetireCallRegister, wire: Wire) -> None:
+        """A new Cluster of that name gets its own scheduler, but perhaps not before the old one has answered."""
+        calls.start(A, SchedulerClient(wire), addresses("x"))
+        calls.forget(A)
+        assert calls.of(A).in_flight == addresses("x")
+
+
+async def test_close_waits_for_no_answer(wire: Wire, woken: Woken) -> None:
+    calls = RetireCallRegister(woken.keys.put_nowait)
+    calls.start(A, SchedulerClient(wire), addresses("x"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        await calls.close()
