@@ -84,6 +84,7 @@ async def connect(kubeconfig: Path | None) -> KubernetesClient:
         if kubeconfig is None and in_cluster():
             config.load_incluster_config(client_configuration=settings)
         else:
+            _check_exists(kubeconfig)
             path = str(kubeconfig) if kubeconfig else None
             await config.load_kube_config(config_file=path, client_configuration=settings)
         # Reads the certificates that the configuration names, so it can fail like the loading.
@@ -106,6 +107,7 @@ def default_namespace(kubeconfig: Path | None) -> str:
     if kubeconfig is None and in_cluster():
         return _POD_NAMESPACE.read_text().strip()
     try:
+        _check_exists(kubeconfig)
         _, context = config.list_kube_config_contexts(config_file=str(kubeconfig) if kubeconfig else None)
     except Exception as error:  # see `connect`
         raise _unusable(kubeconfig, error) from error
@@ -270,11 +272,23 @@ def _is_status(content: bytes) -> bool:
         return False
 
 
+def _check_exists(kubeconfig: Path | None) -> None:
+    # The client only warns about a missing file, and then stumbles over what isn't in it.
+    if not any(Path(path).expanduser().is_file() for path in _source(kubeconfig).split(os.pathsep)):
+        raise FileNotFoundError("there is no such file")
+
+
+def _source(kubeconfig: Path | None) -> str:
+    return str(kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config")
+
+
 def _unusable(kubeconfig: Path | None, error: Exception) -> ConfigurationError:
-    source = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    # The client trips over a file of another shape, and YAML tells its errors over several lines.
+    stumbled = isinstance(error, TypeError | AttributeError | KeyError)
+    reason = "it is no kubeconfig" if stumbled else " ".join(str(error).split())
     return ConfigurationError(
-        f"can't use the kubeconfig {source}: {error}. Name a working one with --kubeconfig or KUBECONFIG, "
-        "or run inside a cluster with a service account"
+        f"can't use the kubeconfig {_source(kubeconfig)}: {reason}. Name a working one with --kubeconfig "
+        "or KUBECONFIG, or run inside a cluster with a service account"
     )
 
 
