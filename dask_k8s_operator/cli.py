@@ -139,6 +139,6 @@ def _set_up_logging(log_format: str, log_level: str) -> None:
     )
     logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
     # These tell every request and every event, which is noise unless somebody asked for it.
-    quiet = logging.WARNING if log_level != "debug" else logging.DEBUG
+    quiet = "warning" if log_level == "info" else log_level
     for name in ("httpx", "httpcore", "kopf", "asyncio"):
-        logging.getLogger(name).setLevel(quiet)
+        logging.getLogger(name).setLevel(quiet.upper())
