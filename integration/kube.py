@@ -1,0 +1,234 @@
+"""kubectl, typed: what it prints as values, waiting for conditions, and failures that say what was going on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from integration.cluster import existing
+from integration.cluster.paths import Paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+Manifest = dict[str, Any]
+T = TypeVar("T")
+
+CLUSTERS = "clusters.dask.charmtx.com"
+OPERATOR_LABEL = "app.kubernetes.io/name=dask-operator"
+
+_POLL_SECONDS = 0.25
+_COMMAND_SECONDS = 90.0
+_LOG_LINES = 60
+_WATCHED = f"{CLUSTERS},pods,deployments,services"
+_ENFORCED_LABEL = "pod-security.kubernetes.io/enforce"
+
+_SECTIONS = {
+    "Clusters": ("get", CLUSTERS, "--output=yaml", "--show-managed-fields=false"),
+    "objects": ("get", "pods,deployments,services,poddisruptionbudgets", "--output=wide"),
+    "events": ("get", "events", "--sort-by=.metadata.creationTimestamp"),
+    "schedulers' logs": ("logs", "--selector=dask.charmtx.com/role=scheduler", "--tail=30", "--prefix"),
+    "workers' logs": ("logs", "--selector=dask.charmtx.com/role=worker", "--tail=5", "--prefix"),
+}
+"""What a person would look at, each with the arguments to kubectl that show it."""
+
+
+class KubectlError(Exception):
+    """kubectl failed; the message is its own.
+
+    Attributes:
+        command: what was run.
+        stderr: what it said.
+    """
+
+    def __init__(self, command: Sequence[str], stderr: str) -> None:
+        super().__init__(f"{' '.join(command)}: {stderr.strip()}")
+        self.command = tuple(command)
+        self.stderr = stderr
+
+
+class TooLate(AssertionError):
+    """A condition did not come about in time; the message has the state of the namespace and the operator's log."""
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The Clusters, pods, Deployments and Services of one namespace, as of one moment."""
+
+    items: tuple[Manifest, ...]
+
+    def find(self, kind: str, name: str) -> Manifest | None:
+        """An object by kind and name."""
+        return next((o for o in self.items if o["kind"] == kind and o["metadata"]["name"] == name), None)
+
+    def pods(self, **labels: str) -> list[Manifest]:
+        """The pods with these labels of ours, such as `cluster="a", role="worker"`."""
+        wanted = {f"dask.charmtx.com/{key}": value for key, value in labels.items()}
+        return [
+            o for o in self.items if o["kind"] == "Pod" and wanted.items() <= o["metadata"].get("labels", {}).items()
+        ]
+
+
+class Kube:
+    """kubectl in one namespace, with the kubeconfig that the environment names."""
+
+    def __init__(self, namespace: str) -> None:
+        """Use a namespace, which need not exist yet."""
+        self.namespace = namespace
+
+    def run(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl in the namespace and return its standard output.
+
+        Raises:
+            KubectlError: it failed, or took longer than any command of ours should.
+        """
+        command = ["kubectl", f"--namespace={self.namespace}", *arguments]
+        try:
+            done = subprocess.run(
+                command, input=stdin, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise KubectlError(command, f"no end after {_COMMAND_SECONDS:g} s\n{self.diagnosis()}") from error
+        if done.returncode:
+            raise KubectlError(command, done.stderr)
+        return done.stdout
+
+    def apply(self, *manifests: Manifest, arguments: Sequence[str] = ()) -> str:
+        """Apply objects as `kubectl apply -f` does."""
+        return self.run("apply", "--filename=-", *arguments, stdin=json.dumps(_list(manifests)))
+
+    def apply_kustomization(self, folder: Path, *arguments: str) -> str:
+        """Apply a folder as `kubectl apply -k` does."""
+        return self.run("apply", f"--kustomize={folder}", *arguments)
+
+    def create_namespace(self) -> None:
+        """Create the namespace, where only pods within the `restricted` Pod Security Standard may run."""
+        manifest = existing.namespace(self.namespace, paths=Paths.here())
+        manifest["metadata"]["labels"][_ENFORCED_LABEL] = "restricted"
+        self.apply(manifest)
+
+    def delete_namespace(self, *, wait: bool) -> None:
+        """Delete the namespace with all that is in it."""
+        self.run("delete", "namespace", self.namespace, "--ignore-not-found", f"--wait={json.dumps(wait)}")
+
+    def get(self, kind: str, name: str) -> Manifest:
+        """Read one object."""
+        found: Manifest = json.loads(self.run("get", kind, name, "--output=json"))
+        return found
+
+    def objects(self) -> Objects:
+        """Read what a Cluster consists of."""
+        return Objects(tuple(json.loads(self.run("get", _WATCHED, "--output=json"))["items"]))
+
+    def scale(self, cluster: str, replicas: int) -> None:
+        """Scale a Cluster as users do."""
+        self.run("scale", f"{CLUSTERS}/{cluster}", f"--replicas={replicas}")
+
+    def delete(self, kind: str, *names: str, wait: bool = False) -> None:
+        """Delete objects; with `wait`, return once they are gone."""
+        self.run("delete", kind, *names, f"--wait={json.dumps(wait)}")
+
+    def exec(self, pod: str, *command: str) -> str:
+        """Run a command in a pod and return what it prints."""
+        return self.run("exec", pod, "--", *command)
+
+    def logs(self, *arguments: str) -> str:
+        """Read the log of what the arguments name."""
+        return self.run("logs", *arguments)
+
+    def wait(self, what: str, condition: Callable[[Objects], T | None], *, timeout: float = 90.0) -> T:
+        """Look at the namespace until a condition holds, and return what the condition returned.
+
+        Args:
+            what: the condition in words, as in "4 workers are ready".
+            condition: returns something that is neither None nor False once it holds.
+            timeout: seconds.
+
+        Raises:
+            TooLate: it still doesn't.
+        """
+        return self.wait_for(what, lambda: condition(self.objects()), timeout=timeout)
+
+    def wait_for(self, what: str, look: Callable[[], T | None], *, timeout: float = 90.0) -> T:
+        """As `wait`, for conditions that have to look elsewhere."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = look()
+            if found is not None and found is not False:
+                return found
+            if time.monotonic() > deadline:
+                raise TooLate(f"after {timeout:g} s still not so: {what}\n{self.diagnosis()}")
+            time.sleep(_POLL_SECONDS)
+
+    def diagnosis(self) -> str:
+        """Everything that says what is going on, and the operator's log; never fails."""
+        parts = [f"== {title} in {self.namespace}\n{self._try(*command)}" for title, command in _SECTIONS.items()]
+        for namespace, pod in self._operators():
+            log = self._try(f"--namespace={namespace}", "logs", pod, f"--tail={_LOG_LINES}")
+            parts.append(f"== log of the operator {namespace}/{pod}\n{log}")
+        return "\n".join(parts)
+
+    def _operators(self) -> list[tuple[str, str]]:
+        columns = "custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name"
+        listed = self._try("get", "pods", "-A", f"--selector={OPERATOR_LABEL}", "--no-headers", f"--output={columns}")
+        return [(words[0], words[1]) for words in map(str.split, listed.splitlines()) if len(words) == 2]
+
+    def _try(self, *arguments: str) -> str:
+        command = ["kubectl", f"--namespace={self.namespace}", *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
+        except subprocess.TimeoutExpired:
+            return "kubectl gave no answer"
+        return (done.stdout or done.stderr).strip()
+
+
+@contextmanager
+def overlay(
+    base: Path,
+    *,
+    namespace: str | None = None,
+    images: Mapping[str, str] | None = None,
+    patches: Sequence[Manifest] = (),
+) -> Iterator[Path]:
+    """A kustomization over one of the project's folders, as users would write it, in a folder that goes at the end.
+
+    Args:
+        base: the folder.
+        namespace: sets `namespace:`.
+        images: sets `images:`, the reference to use by the name that stands in the manifests.
+        patches: sets `patches:`.
+    """
+    with tempfile.TemporaryDirectory(prefix="dask-k8s-") as folder:
+        root = Path(folder).resolve()
+        # kustomize takes relative paths only.
+        kustomization: Manifest = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [os.path.relpath(base.resolve(), root)],
+            "images": [_image(name, reference) for name, reference in (images or {}).items()],
+            "patches": list(patches),
+        }
+        if namespace is not None:
+            kustomization["namespace"] = namespace
+        (root / "kustomization.yaml").write_text(json.dumps(kustomization))
+        yield root
+
+
+def _image(name: str, reference: str) -> dict[str, str]:
+    repository, at, digest = reference.partition("@")
+    if at:
+        return {"name": name, "newName": repository, "digest": digest}
+    host, slash, last = repository.rpartition("/")
+    short, _, tag = last.partition(":")
+    return {"name": name, "newName": f"{host}{slash}{short}", "newTag": tag or "latest"}
+
+
+def _list(manifests: Sequence[Manifest]) -> Manifest:
+    return {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
