@@ -46,7 +46,7 @@ OPEN = build_opener(ProxyHandler({})).open  # past any proxy
 def _own(name: str, address: str) -> bool:
     if NAME and NAME in (name, name.rpartition("-")[0]):  # NAME-0, NAME-1 with --nworkers
         return True
-    sibling = NAME and name.startswith(NAME.rpartition("-")[0] + "-")  # on this IP with hostNetwork
+    sibling = name.startswith(NAME.rpartition("-")[0] + "-")  # on this IP with hostNetwork
     return urlsplit(address).hostname == IP and not sibling
 
 
