@@ -71,9 +71,8 @@ class Objects:
     def pods(self, **labels: str) -> list[Manifest]:
         """The pods with these labels of ours, such as `cluster="a", role="worker"`."""
         wanted = {f"dask.charmtx.com/{key}": value for key, value in labels.items()}
-        return [
-            o for o in self.items if o["kind"] == "Pod" and wanted.items() <= o["metadata"].get("labels", {}).items()
-        ]
+        pods = [o for o in self.items if o["kind"] == "Pod"]
+        return [pod for pod in pods if wanted.items() <= pod["metadata"].get("labels", {}).items()]
 
 
 class Kube:
@@ -194,6 +193,7 @@ def overlay(
     base: Path,
     *,
     namespace: str | None = None,
+    name_suffix: str = "",
     images: Mapping[str, str] | None = None,
     patches: Sequence[Manifest] = (),
 ) -> Iterator[Path]:
@@ -202,6 +202,7 @@ def overlay(
     Args:
         base: the folder.
         namespace: sets `namespace:`.
+        name_suffix: sets `nameSuffix:`.
         images: sets `images:`, the reference to use by the name that stands in the manifests.
         patches: sets `patches:`.
     """
@@ -212,6 +213,7 @@ def overlay(
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
             "resources": [os.path.relpath(base.resolve(), root)],
+            "nameSuffix": name_suffix,
             "images": [_image(name, reference) for name, reference in (images or {}).items()],
             "patches": list(patches),
         }
