@@ -38,8 +38,8 @@ def documents(path: Path) -> list[Json]:
 
 
 def of_kind(path: Path, kind: str) -> Json:
-    (found,) = [document for document in documents(path) if document["kind"] == kind]
-    return found
+    """The first of the kind, which is the main one."""
+    return next(document for document in documents(path) if document["kind"] == kind)
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +205,7 @@ class TestResourceDefinition:
             asked=NOW,
             attempts=2,
             peers="p",
+            drained=NOW,
             moved=True,
             refused=True,
         )
@@ -253,7 +254,8 @@ class TestRights:
     def test_are_these_and_no_others(self) -> None:
         granted = {
             (group, resource, verb)
-            for rule in of_kind(BASE / "rbac.yaml", "Role")["rules"]
+            for role in documents(BASE / "rbac.yaml")
+            for rule in role.get("rules", [])
             for group in rule["apiGroups"]
             for resource in rule["resources"]
             for verb in rule["verbs"]
@@ -266,6 +268,7 @@ class TestRights:
             *(("apps", "deployments", verb) for verb in [*read, "create"]),
             *(("", "services", verb) for verb in [*read, "create"]),
             ("dask.charmtx.com", "clusters/finalizers", "update"),
+            *(("coordination.k8s.io", "leases", verb) for verb in ["get", "create", "update"]),
         }
 
     def test_reach_the_operator(self, deployment: Json) -> None:
@@ -291,7 +294,7 @@ class TestOperatorDeployment:
 
     def test_one_operator_at_a_time(self, deployment: Json) -> None:
         assert deployment["spec"]["replicas"] == 1
-        assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+        assert "--lease" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
 
     def test_asks_for_resources(self, deployment: Json) -> None:
         resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]

@@ -7,13 +7,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from dask_k8s_operator.clients.kubernetes import Conflict, Invalid, KubernetesClient, NotFound, Refused
-from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Retire
+from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Drain, Retire
 from dask_k8s_operator.domain.status import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dask_k8s_operator.clients.scheduler import SchedulerClient
+    from dask_k8s_operator.clients.access import Scheduler
     from dask_k8s_operator.controller.keys import ClusterKey
     from dask_k8s_operator.controller.retirecalls import RetireCallRegister
 
@@ -29,7 +29,7 @@ class Executor:
     def __init__(
         self,
         kubernetes: KubernetesClient,
-        scheduler: Callable[[ClusterKey], SchedulerClient],
+        scheduler: Callable[[ClusterKey], Scheduler],
         calls: RetireCallRegister,
     ) -> None:
         self._kubernetes = kubernetes
@@ -63,8 +63,8 @@ class Executor:
                     return await self._create(action)
                 case DeletePod():
                     await self._delete(key, action)
-                case Retire():
-                    self._calls.start(key, self._scheduler(key), action.addresses)
+                case Drain() | Retire():
+                    self._calls.start(key, self._scheduler(key), action)
         return None
 
     async def _create(self, action: Create) -> Refusal | None:

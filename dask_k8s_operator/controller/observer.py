@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from dask_k8s_operator.clients.scheduler import SchedulerClient, SchedulerError
+from dask_k8s_operator.clients.scheduler import SchedulerError
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.cluster import Cluster
 from dask_k8s_operator.domain.planner import needs_scheduler
 from dask_k8s_operator.domain.snapshot import (
-    Listed,
     NotAsked,
     Owned,
     Pod,
@@ -23,6 +22,7 @@ from dask_k8s_operator.domain.snapshot import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dask_k8s_operator.clients.access import Scheduler
     from dask_k8s_operator.clients.kubernetes import KubernetesClient, Manifest
     from dask_k8s_operator.controller.keys import ClusterKey
     from dask_k8s_operator.controller.retirecalls import RetireCallRegister
@@ -34,7 +34,7 @@ class Observer:
     def __init__(
         self,
         kubernetes: KubernetesClient,
-        scheduler: Callable[[ClusterKey], SchedulerClient],
+        scheduler: Callable[[ClusterKey], Scheduler],
         calls: RetireCallRegister,
     ) -> None:
         self._kubernetes = kubernetes
@@ -76,13 +76,14 @@ class Observer:
             ),
             worker_pods=workers,
             # After the pods: a worker that registers in between is seen as registered, not as unknown.
-            scheduler=await self._ask(key) if needs_scheduler(cluster, workers) else NotAsked(),
+            scheduler=await self._ask(key, cluster) if needs_scheduler(cluster, workers) else NotAsked(),
             calls=calls,
         )
 
-    async def _ask(self, key: ClusterKey) -> SchedulerView:
+    async def _ask(self, key: ClusterKey, cluster: Cluster) -> SchedulerView:
+        drained = {address for entry in cluster.retiring if entry.drained for address in entry.addresses}
         try:
-            return Listed(await self._scheduler(key).workers())
+            return await self._scheduler(key).view(drained)
         except SchedulerError as error:
             return Unreachable(str(error))
 

@@ -1,26 +1,45 @@
-"""The `retire_workers` calls under way: each blocks for as long as data moves, and no reconcile waits for one."""
+"""The calls to drain and retire workers: each blocks for as long as data moves, and no reconcile waits for one."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_k8s_operator.clients.scheduler import SchedulerClient, SchedulerError
+from dask_k8s_operator.clients.scheduler import SchedulerError
+from dask_k8s_operator.domain.actions import Drain, Retire
 from dask_k8s_operator.domain.snapshot import RetireCalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from dask_k8s_operator.clients.access import Scheduler
     from dask_k8s_operator.controller.keys import ClusterKey
 
 logger = logging.getLogger(__name__)
 
-_NOTHING = RetireCalls()
+STALLED_SECONDS = 10.0
+"""A call that takes longer holds no other workers up: a frozen worker can block one for minutes."""
+
+
+@dataclass
+class _Call:
+    """One request to a scheduler.
+
+    Attributes:
+        action: what was asked for.
+        since: when, by the event loop's clock.
+        answer: the addresses that the answer listed; None while there is none.
+    """
+
+    action: Drain | Retire
+    since: float
+    answer: frozenset[str] | None = None
 
 
 class RetireCallRegister:
-    """At most one call per Cluster, and the answers that no status remembers yet.
+    """The calls under way, and the answers that no status remembers yet.
 
     A restart forgets them. That loses nothing: the status says who was asked, and the scheduler's list of workers
     says who is gone.
@@ -30,34 +49,43 @@ class RetireCallRegister:
         """Make an empty register.
 
         Args:
-            wake: called with a Cluster's key when its call has been answered.
+            wake: called with a Cluster's key when one of its calls has ended.
         """
         self._wake = wake
-        self._calls: dict[ClusterKey, RetireCalls] = {}
+        self._calls: dict[ClusterKey, list[_Call]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def of(self, key: ClusterKey) -> RetireCalls:
         """What is known of the Cluster's calls."""
-        return self._calls.get(key, _NOTHING)
+        calls = self._calls.get(key, [])
+        stalled = asyncio.get_running_loop().time() - STALLED_SECONDS
+        pending = [call for call in calls if call.answer is None]
+        return RetireCalls(
+            in_flight=_union(call.action.addresses for call in pending),
+            stalled=_union(call.action.addresses for call in pending if call.since <= stalled),
+            drained=_union(call.answer or () for call in calls if isinstance(call.action, Drain)),
+            moved=_union(call.answer or () for call in calls if isinstance(call.action, Retire)),
+            refused=_union(call.action.addresses - call.answer for call in calls if call.answer is not None),
+        )
 
-    def start(self, key: ClusterKey, scheduler: SchedulerClient, addresses: frozenset[str]) -> None:
-        """Ask the scheduler in the background; does nothing while another call for the Cluster is under way."""
-        if self.of(key).in_flight:
+    def start(self, key: ClusterKey, scheduler: Scheduler, action: Drain | Retire) -> None:
+        """Ask the scheduler in the background; does nothing while another call names one of the same workers."""
+        if action.addresses & self.of(key).in_flight:
             return
-        self._calls[key] = RetireCalls(in_flight=addresses)
-        task = asyncio.create_task(self._call(key, scheduler, addresses), name=f"retire {key}")
+        call = _Call(action, since=asyncio.get_running_loop().time())
+        self._calls.setdefault(key, []).append(call)
+        task = asyncio.create_task(self._run(key, scheduler, call), name=f"{key}: {action}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def settle(self, key: ClusterKey, seen: RetireCalls) -> None:
-        """Forget answers once the status remembers them."""
-        if not seen.in_flight and self.of(key) == seen:
-            self._calls.pop(key, None)
+        """Forget the answers that were seen, once the status remembers them."""
+        told = (seen.drained | seen.moved | seen.refused) - seen.in_flight
+        self._keep(key, lambda call: call.answer is None or not call.action.addresses <= told)
 
     def forget(self, key: ClusterKey) -> None:
-        """Forget the answers for a Cluster that is gone."""
-        if not self.of(key).in_flight:
-            self._calls.pop(key, None)
+        """Forget all answers for a Cluster that is gone."""
+        self._keep(key, lambda call: call.answer is None)
 
     async def close(self) -> None:
         """Stop waiting for answers. The schedulers go on with what they were asked."""
@@ -65,16 +93,25 @@ class RetireCallRegister:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _call(self, key: ClusterKey, scheduler: SchedulerClient, addresses: frozenset[str]) -> None:
-        answer = _NOTHING
+    def _keep(self, key: ClusterKey, wanted: Callable[[_Call], bool]) -> None:
+        kept = [call for call in self._calls.pop(key, []) if wanted(call)]
+        if kept:
+            self._calls[key] = kept
+
+    async def _run(self, key: ClusterKey, scheduler: Scheduler, call: _Call) -> None:
+        ask = scheduler.drain if isinstance(call.action, Drain) else scheduler.retire
         try:
-            moved = await scheduler.retire(addresses)
+            listed = await ask(call.action.addresses)
+            call.answer = listed & call.action.addresses
+            logger.info("%s: %s: done for %s", key, call.action, sorted(call.answer))
         except SchedulerError as error:
             # Whether it was carried out is for the next look at the scheduler's workers to find out.
-            logger.warning("%s: no answer to the retirement of %s: %s", key, ", ".join(sorted(addresses)), error)
-        else:
-            answer = RetireCalls(moved=moved & addresses, refused=addresses - moved)
-            logger.info("%s: retired %s; refused %s", key, sorted(answer.moved), sorted(answer.refused))
+            logger.warning("%s: no answer to: %s: %s", key, call.action, error)
         finally:
-            self._calls[key] = answer
+            if call.answer is None:
+                self._keep(key, lambda other: other is not call)
             self._wake(key)
+
+
+def _union(sets: Iterable[Iterable[str]]) -> frozenset[str]:
+    return frozenset(address for addresses in sets for address in addresses)

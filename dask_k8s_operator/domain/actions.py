@@ -45,6 +45,17 @@ class DeletePod:
 
 
 @dataclass(frozen=True)
+class Drain:
+    """Ask the scheduler to give these workers no more tasks and to copy their data elsewhere, but to keep them."""
+
+    addresses: frozenset[str]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"drain {', '.join(sorted(self.addresses))}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Retire:
     """Ask the scheduler to move the data of these workers elsewhere and to let them go."""
 
@@ -55,7 +66,7 @@ class Retire:
         return f"retire {', '.join(sorted(self.addresses))}: {self.reason}"
 
 
-Action = Create | DeletePod | Retire
+Action = Create | DeletePod | Drain | Retire
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 Manifest = Mapping[str, Any]
 
+DRAIN_SECONDS = 60
+"""How long tasks that run on a worker may take to finish where the spec doesn't say."""
+
 
 class InvalidCluster(ValueError):
     """The spec can't be acted on; the message names the field and says what to write instead."""
+
+
+@dataclass(frozen=True)
+class Retirement:
+    """How workers are to be retired (`spec.workers.retirement`).
+
+    Attributes:
+        drain: how long tasks that run on a worker may take to finish before they are moved elsewhere.
+        timeout: how long after it was chosen a worker that can't be retired is kept; None: for ever.
+        delete_on_timeout: delete it then, though data is lost; otherwise it stays and the status says so.
+    """
+
+    drain: timedelta
+    timeout: timedelta | None
+    delete_on_timeout: bool
 
 
 @dataclass(frozen=True)
@@ -23,11 +41,12 @@ class Retiring:
         uid: the pod's uid: a later pod of the same name is another pod.
         addresses: its workers' addresses when it was chosen or last asked for.
         since: when it was chosen.
-        asked: when the scheduler was last asked to retire it; None: it never was, and may be taken back.
+        asked: when the scheduler was last asked to drain or retire it; None: never, so it may be taken back.
         attempts: how often the scheduler was asked.
         peers: a digest of who could have taken its data when it was last asked: others may say yes.
-        moved: the scheduler's answer listed it: all its data is elsewhere.
-        refused: the scheduler's answer left it out: it went back to work.
+        drained: when the scheduler said that it takes no more tasks and its data has been copied.
+        moved: the scheduler's answer listed it as retired: all its data is elsewhere.
+        refused: the scheduler's answer left it out: it went back to what it did before.
     """
 
     name: str
@@ -37,6 +56,7 @@ class Retiring:
     asked: datetime | None = None
     attempts: int = 0
     peers: str = ""
+    drained: datetime | None = None
     moved: bool = False
     refused: bool = False
 
@@ -50,32 +70,37 @@ class Retiring:
         }
         if self.asked is not None:
             entry |= {"asked": self.asked.isoformat(), "attempts": self.attempts, "peers": self.peers}
+        if self.drained is not None:
+            entry["drained"] = self.drained.isoformat()
         return entry | {key: True for key in ("moved", "refused") if getattr(self, key)}
 
     @classmethod
     def from_status(cls, entry: Manifest) -> Retiring:
         """Read an entry of the status."""
-        asked = entry.get("asked")
         return cls(
             name=entry["name"],
             uid=entry["uid"],
             addresses=tuple(entry.get("addresses", ())),
             since=datetime.fromisoformat(entry["since"]),
-            asked=datetime.fromisoformat(asked) if asked else None,
+            asked=_time(entry.get("asked")),
             attempts=entry.get("attempts", 0),
             peers=entry.get("peers", ""),
+            drained=_time(entry.get("drained")),
             moved=entry.get("moved", False),
             refused=entry.get("refused", False),
         )
 
     def asking(self, *, now: datetime, addresses: frozenset[str], peers: str) -> Retiring:
         """The entry once the scheduler is about to be asked."""
+        current = tuple(sorted(addresses))
         return replace(
             self,
             asked=now,
-            addresses=tuple(sorted(addresses)),
+            addresses=current,
             attempts=self.attempts + 1,
             peers=peers,
+            # Another address is another process, and that one takes tasks.
+            drained=self.drained if current == self.addresses else None,
             moved=False,
             refused=False,
         )
@@ -103,6 +128,7 @@ class Cluster:
     scheduler_service: Manifest
     replicas: int
     worker_template: Manifest
+    retirement: Retirement
     retiring: tuple[Retiring, ...]
     status: Manifest
 
@@ -129,6 +155,7 @@ class Cluster:
             scheduler_service=_mapping(scheduler, "service", "spec.scheduler"),
             replicas=_replicas(workers),
             worker_template=_mapping(workers, "template", "spec.workers"),
+            retirement=_retirement(_mapping(workers, "retirement", "spec.workers")),
             retiring=tuple(Retiring.from_status(e) for e in status.get("workers", {}).get("retiring", ())),
             status=status,
         )
@@ -149,3 +176,16 @@ def _replicas(workers: Manifest) -> int:
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         raise InvalidCluster(f"spec.workers.replicas must be a whole number from 0, but it is {replicas!r}")
     return replicas
+
+
+def _retirement(spec: Manifest) -> Retirement:
+    timeout = spec.get("timeoutSeconds")
+    return Retirement(
+        drain=timedelta(seconds=spec.get("drainSeconds", DRAIN_SECONDS)),
+        timeout=None if timeout is None else timedelta(seconds=timeout),
+        delete_on_timeout=spec.get("onTimeout", "Keep") == "Delete",
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

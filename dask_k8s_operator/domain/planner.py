@@ -7,22 +7,16 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dask_k8s_operator.domain import names
-from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Plan, Retire
+from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Plan
+from dask_k8s_operator.domain.blockage import why_blocked
 from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster, Retiring
+from dask_k8s_operator.domain.handover import can_be_taken_back, learn, requests
 from dask_k8s_operator.domain.manifests import scheduler_deployment, scheduler_service, worker_pod
-from dask_k8s_operator.domain.retirement import (
-    Holdings,
-    ask_at,
-    can_be_taken_back,
-    choose,
-    digest,
-    learn,
-)
-from dask_k8s_operator.domain.snapshot import Pod, Snapshot, Unreachable
+from dask_k8s_operator.domain.retirement import Holdings, choose
 from dask_k8s_operator.domain.status import cluster_status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from dask_k8s_operator.domain.snapshot import Pod, Snapshot
 
 RESYNC = timedelta(minutes=5)
 """When a Cluster is looked at again though nothing happened: events can be lost."""
@@ -83,12 +77,13 @@ class _WorkerPlan:
 def _plan_workers(snapshot: Snapshot, now: datetime) -> _WorkerPlan:
     holdings = Holdings.of(snapshot)
     live = {pod.uid: pod for pod in snapshot.worker_pods if pod.live}
-    entries = [learn(entry, snapshot) for entry in snapshot.cluster.retiring if entry.uid in live]
+    entries = [learn(entry, snapshot.calls, now) for entry in snapshot.cluster.retiring if entry.uid in live]
     staying = [pod for uid, pod in live.items() if uid not in {entry.uid for entry in entries}]
     resting = [pod for pod in snapshot.worker_pods if _rests(pod, snapshot.cluster, now)]
     wanted = snapshot.cluster.replicas - len(staying)
 
-    taken_back = {e.uid for e in [e for e in entries if can_be_taken_back(e, snapshot)][: max(wanted, 0)]}
+    usable = [entry.uid for entry in entries if can_be_taken_back(entry, snapshot.calls, holdings)]
+    taken_back = set(usable[: max(wanted, 0)])
     entries = [entry for entry in entries if entry.uid not in taken_back]
     choice = choose(staying, holdings, max(-wanted, 0))
     entries += [_entry(pod, holdings, now) for pod in choice.retire]
@@ -99,65 +94,32 @@ def _plan_workers(snapshot: Snapshot, now: datetime) -> _WorkerPlan:
         *(
             _delete(live[entry.uid], f"more workers than wanted, and {reason}")
             for entry in entries
-            if (reason := holdings.why_deletable(live[entry.uid], entry))
+            if (
+                reason := holdings.why_deletable(
+                    live[entry.uid], entry, overdue=_is_overdue(entry, snapshot.cluster, now)
+                )
+            )
         ),
     ]
     deleted = {deletion.uid for deletion in deletions}
-    asking = _due([entry for entry in entries if entry.uid not in deleted], snapshot, holdings, now)
+    waiting = [entry for entry in entries if entry.uid not in deleted]
+    asking = requests(waiting, snapshot.cluster, snapshot.calls, holdings, now)
     entries = [asking.entries.get(entry.uid, entry) for entry in entries]
+    waiting = [asking.entries.get(entry.uid, entry) for entry in waiting]
     return _WorkerPlan(
         actions=(*deletions, *asking.actions),
         retiring=tuple(sorted(entries, key=lambda entry: entry.name)),
         missing=max(wanted - len(taken_back) - len(resting), 0),
-        blocked=_why_blocked(snapshot, holdings, entries, unchosen=-wanted - len(choice.free) - len(choice.retire)),
+        blocked=why_blocked(
+            snapshot, holdings, waiting, unchosen=-wanted - len(choice.free) - len(choice.retire), now=now
+        ),
         requeue_after=POLL if entries or resting or wanted < 0 else RESYNC,
     )
 
 
-@dataclass(frozen=True)
-class _Asking:
-    entries: Mapping[str, Retiring]
-    actions: tuple[Retire, ...]
-
-
-def _due(entries: list[Retiring], snapshot: Snapshot, holdings: Holdings, now: datetime) -> _Asking:
-    """Ask for all that are due in one call: calls for one cluster must never overlap.
-
-    Two that both fail for the same worker would leave it stuck in `closing_gracefully`.
-    """
-    if snapshot.calls.in_flight:
-        return _Asking({}, ())
-    peers = digest(holdings.addresses - holdings.addresses_of(entry.uid for entry in entries))
-    due = [e for e in entries if holdings.addresses_of([e.uid]) and ask_at(e, peers, now) <= now]
-    if len(due) > 1 and holdings.addresses == holdings.addresses_of(entry.uid for entry in due):
-        # All at once would all be refused. One has to take the data of the others; its own turn comes last.
-        due = due[:-1]
-    if not due:
-        return _Asking({}, ())
-    asking = {e.uid: e.asking(now=now, addresses=holdings.addresses_of([e.uid]), peers=peers) for e in due}
-    pods = ", ".join(sorted(entry.name for entry in due))
-    reason = f"more workers than the {snapshot.cluster.replicas} wanted: {pods}"
-    return _Asking(asking, (Retire(holdings.addresses_of(asking), reason),))
-
-
-def _why_blocked(snapshot: Snapshot, holdings: Holdings, entries: list[Retiring], *, unchosen: int) -> str | None:
-    if isinstance(snapshot.scheduler, Unreachable) and (unchosen > 0 or entries):
-        return (
-            f"{max(unchosen, 0) + len(entries)} workers too many stay until the scheduler can be asked to move "
-            f"their data: {snapshot.scheduler.reason}"
-        )
-    if refused := [entry.name for entry in entries if entry.refused]:
-        return (
-            f"the scheduler found nobody to take the data of {', '.join(refused)}, so they stay: release what "
-            "they hold (delete or gather the futures, close actors), or scale up"
-        )
-    if unchosen > 0 and holdings.strangers:
-        return (
-            f"{unchosen} workers too many stay, because the scheduler lists workers that fit no pod by IP or name "
-            f"({', '.join(sorted(holdings.strangers))}) and one of them may be theirs: pass "
-            f"--name=$({names.ENV_WORKER_NAME}) to dask worker"
-        )
-    return None
+def _is_overdue(entry: Retiring, cluster: Cluster, now: datetime) -> bool:
+    timeout = cluster.retirement.timeout
+    return cluster.retirement.delete_on_timeout and timeout is not None and now >= entry.since + timeout
 
 
 def _missing_scheduler(snapshot: Snapshot) -> list[Create]:

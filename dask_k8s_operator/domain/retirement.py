@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_k8s_operator.domain.snapshot import Listed, Pod, Snapshot, Unreachable, match_workers
+from dask_k8s_operator.domain.snapshot import Detail, Listed, Pod, Snapshot, Unreachable, match_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from dask_k8s_operator.domain.cluster import Retiring
-
-ASK_AGAIN = timedelta(seconds=5)
-"""How long after an unanswered or refused request the scheduler is asked again; doubled each time."""
-
-ASK_AGAIN_LONGEST = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -29,12 +22,14 @@ class Holdings:
         listed: the scheduler did answer.
         strangers: addresses of workers that belong to none of the pods.
         no_scheduler: nobody answered, and no scheduler process can have run that these pods could have joined.
+        detail: what the scheduler's RPC port tells, where it can be used.
     """
 
     registered: Mapping[str, frozenset[str]]
     listed: bool
     strangers: frozenset[str]
     no_scheduler: bool
+    detail: Detail | None
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Holdings:
@@ -48,6 +43,7 @@ class Holdings:
             strangers=strangers,
             no_scheduler=isinstance(view, Unreachable)
             and not any(pod.started and not pod.finished for pod in snapshot.scheduler_pods),
+            detail=view.detail if isinstance(view, Listed) else None,
         )
 
     @property
@@ -59,7 +55,13 @@ class Holdings:
         """The registered workers of these pods."""
         return frozenset[str]().union(*(self.registered.get(uid, frozenset()) for uid in uids))
 
-    def why_deletable(self, pod: Pod, entry: Retiring | None = None) -> str | None:
+    def held_bytes(self, uid: str) -> int | None:
+        """How much data a pod's workers hold, where that is known."""
+        if self.detail is None:
+            return None
+        return sum(self.detail.held_bytes.get(address, 0) for address in self.addresses_of([uid]))
+
+    def why_deletable(self, pod: Pod, entry: Retiring | None = None, *, overdue: bool = False) -> str | None:
         """Why deleting this pod can't lose a key, or None where that isn't certain.
 
         This is the one place where that is decided. Every deletion that the operator makes is one of these:
@@ -75,6 +77,8 @@ class Holdings:
         - Retired: the scheduler's answer listed the worker and the scheduler doesn't have it any more. Both
           are needed. An answer alone may be about an earlier process at the same address: ports are fixed,
           so a container that restarted comes back with the same one, registers, and can be given new data.
+        - Overdue: the user set a deadline with `onTimeout: Delete`, and it has passed. This is the one reason
+          that may lose data, and nothing but the spec of the Cluster can give it.
         - Unknown to the scheduler: it listed its workers a moment ago and this pod's are not among them, so no
           key can be read from it. That covers pods that never got as far as registering, and workers whose
           answer was lost in a crash of ours: a retired worker leaves the list before the answer is sent, and
@@ -92,10 +96,14 @@ class Holdings:
             return "it never started, so it holds no data"
         if self.no_scheduler:
             return "no scheduler has run that could have given it data"
+        if overdue:
+            return "spec.workers.retirement says to delete what can't be retired in time"
         if not self.listed or self.registered.get(pod.uid):
             return None
         if entry is not None and entry.moved:
             return "it was retired and its data has moved"
+        if not self.strangers and entry is not None and entry.asked is not None:
+            return "the scheduler was asked to retire it and has let it go"
         if not self.strangers:
             return "the scheduler doesn't know it, so it holds no data"
         return None
@@ -118,11 +126,20 @@ def choose(pods: list[Pod], holdings: Holdings, count: int) -> Choice:
         count: how many are too many; fewer are chosen where nothing can be known about the rest.
 
     Returns:
-        First pods without data; then registered ones by deletion cost and the newest first.
+        First pods without data; then registered ones by deletion cost, in the order in which the scheduler
+        would close them, and the newest first.
     """
     reasons = {pod.uid: holdings.why_deletable(pod) for pod in pods}
+    turns = _turns(holdings)
     ranked = sorted(pods, key=lambda pod: (pod.created, pod.name), reverse=True)
-    ranked.sort(key=lambda pod: (reasons[pod.uid] is None, pod.started, pod.deletion_cost))
+    ranked.sort(
+        key=lambda pod: (
+            reasons[pod.uid] is None,
+            pod.started,
+            pod.deletion_cost,
+            max((turns.get(a, len(turns)) for a in holdings.addresses_of([pod.uid])), default=0),
+        )
+    )
     chosen = [pod for pod in ranked if reasons[pod.uid] or holdings.registered.get(pod.uid)][:count]
     return Choice(
         free=tuple((pod, reason) for pod in chosen if (reason := reasons[pod.uid])),
@@ -130,34 +147,7 @@ def choose(pods: list[Pod], holdings: Holdings, count: int) -> Choice:
     )
 
 
-def learn(entry: Retiring, snapshot: Snapshot) -> Retiring:
-    """The entry with what the scheduler answered since it was written."""
-    addresses = frozenset(entry.addresses)
-    if not addresses or addresses & snapshot.calls.in_flight:
-        return entry
-    if addresses <= snapshot.calls.moved:
-        return replace(entry, moved=True, refused=False)
-    if addresses & snapshot.calls.refused:
-        return replace(entry, refused=True, moved=False)
-    return entry
-
-
-def ask_at(entry: Retiring, peers: str, now: datetime) -> datetime:
-    """When the scheduler is to be asked (again) for this entry: at once if others could take its data now."""
-    if entry.asked is None or (entry.refused and entry.peers != peers):
-        return now
-    doublings = min(entry.attempts - 1, 10)
-    return entry.asked + min(ASK_AGAIN * (1 << doublings), ASK_AGAIN_LONGEST)
-
-
-def can_be_taken_back(entry: Retiring, snapshot: Snapshot) -> bool:
-    """Whether the worker still works: nobody asked for it yet, or the scheduler refused and let it go on.
-
-    Once the scheduler is retiring a worker, Dask has no way back.
-    """
-    return entry.asked is None or (entry.refused and not snapshot.calls.in_flight & frozenset(entry.addresses))
-
-
-def digest(addresses: frozenset[str]) -> str:
-    """A short fingerprint of a set of workers."""
-    return hashlib.sha256(" ".join(sorted(addresses)).encode()).hexdigest()[:12]
+def _turns(holdings: Holdings) -> Mapping[str, int]:
+    """The place of each worker in the order that the scheduler proposes."""
+    closable = holdings.detail.closable if holdings.detail is not None else ()
+    return {address: place for place, address in enumerate(closable)}

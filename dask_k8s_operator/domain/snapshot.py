@@ -123,10 +123,33 @@ class Unreachable:
 
 
 @dataclass(frozen=True)
+class Detail:
+    """What only the scheduler's RPC port tells.
+
+    Attributes:
+        running: addresses of workers that work, as opposed to paused or `closing_gracefully` ones.
+        executing: how many tasks run on each worker now, by address.
+        held_bytes: how much data each worker holds, by address.
+        closable: the scheduler's own proposal of whom to close first: idle ones, then those with the least data.
+    """
+
+    running: frozenset[str]
+    executing: Mapping[str, int]
+    held_bytes: Mapping[str, int]
+    closable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Listed:
-    """The workers that the scheduler has now."""
+    """The workers that the scheduler has now.
+
+    Attributes:
+        workers: all of them.
+        detail: more about them; None where the RPC port can't be used (from outside the cluster, or behind TLS).
+    """
 
     workers: tuple[Worker, ...]
+    detail: Detail | None = None
 
 
 SchedulerView = NotAsked | Unreachable | Listed
@@ -134,17 +157,21 @@ SchedulerView = NotAsked | Unreachable | Listed
 
 @dataclass(frozen=True)
 class RetireCalls:
-    """What this process knows of its own `retire_workers` calls for the Cluster.
+    """What this process knows of its own calls to drain or retire workers of the Cluster.
 
     A restart forgets it, and the status has all that is needed to go on without it.
 
     Attributes:
         in_flight: addresses whose call has not been answered yet.
-        moved: addresses that an answer listed.
+        stalled: those of them whose call has gone on for so long that others don't wait for it.
+        drained: addresses that an answer to a drain listed: they take no more tasks.
+        moved: addresses that an answer to a retirement listed.
         refused: addresses that an answer left out.
     """
 
     in_flight: frozenset[str] = frozenset()
+    stalled: frozenset[str] = frozenset()
+    drained: frozenset[str] = frozenset()
     moved: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Plan, Retire
 from dask_k8s_operator.domain.cluster import Cluster, Retiring
+from dask_k8s_operator.domain.handover import digest
 from dask_k8s_operator.domain.planner import plan
-from dask_k8s_operator.domain.retirement import digest
 from dask_k8s_operator.domain.snapshot import (
     Listed,
     NotAsked,

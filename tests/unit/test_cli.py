@@ -111,6 +111,7 @@ def test_defaults(kubeconfig: Path, started: list[Settings]) -> None:
             health_host="0.0.0.0",  # noqa: S104 -- probes come from outside the pod
             health_port=8080,
             concurrency=16,
+            lease=None,
         )
     ]
 
@@ -127,6 +128,8 @@ def test_defaults(kubeconfig: Path, started: list[Settings]) -> None:
         (["--health-address", "127.0.0.1:0"], "health_host", "127.0.0.1"),
         (["--health-address", "[::]:9000"], "health_host", "::"),
         (["--concurrency", "1"], "concurrency", 1),
+        (["-n", "a", "--lease", "x"], "lease", ("science", "x")),
+        (["--lease", "elsewhere/x"], "lease", ("elsewhere", "x")),
     ],
 )
 def test_options(args: list[str], attribute: str, value: object, kubeconfig: Path, started: list[Settings]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster, Retiring
+from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster, Retirement, Retiring
 from tests.unit.builders import NOW, address, at, entry, manifest
 
 
@@ -14,7 +15,11 @@ def test_all_of_it() -> None:
     spec = {
         "image": "dask:1",
         "scheduler": {"template": {"metadata": {}}, "service": {"type": "NodePort"}},
-        "workers": {"replicas": 4, "template": {"spec": {}}},
+        "workers": {
+            "replicas": 4,
+            "template": {"spec": {}},
+            "retirement": {"drainSeconds": 5, "timeoutSeconds": 60, "onTimeout": "Delete"},
+        },
     }
     status = {"workers": {"retiring": [entry("b").to_status()]}, "conditions": []}
     assert Cluster.from_manifest(manifest(spec, status=status)) == Cluster(
@@ -29,6 +34,7 @@ def test_all_of_it() -> None:
         scheduler_service={"type": "NodePort"},
         replicas=4,
         worker_template={"spec": {}},
+        retirement=Retirement(drain=timedelta(seconds=5), timeout=timedelta(seconds=60), delete_on_timeout=True),
         retiring=(entry("b"),),
         status=status,
     )

@@ -152,7 +152,7 @@ def test_strangers_keep_those_in_doubt_but_not_the_registered() -> None:
     assert deleted(decided) == []
     assert asked(decided) == addresses("ab")
     message = (
-        "1 workers too many stay, because the scheduler lists workers that fit no pod by IP or name "
+        "1 worker too many stay, because the scheduler lists workers that fit no pod by IP or name "
         "(tcp://192.0.2.1:4000) and one of them may be theirs: pass --name=$(DASK_WORKER_NAME) to dask worker"
     )
     assert condition(decided, "ScaleDownBlocked") == ("True", "DataHeld", message)

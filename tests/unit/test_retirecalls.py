@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dask_k8s_operator.clients.access import Scheduler
 from dask_k8s_operator.clients.scheduler import Response, SchedulerClient, TransportError
+from dask_k8s_operator.controller import retirecalls
 from dask_k8s_operator.controller.keys import ClusterKey
 from dask_k8s_operator.controller.retirecalls import RetireCallRegister
+from dask_k8s_operator.domain.actions import Retire
 from dask_k8s_operator.domain.snapshot import RetireCalls
 from tests.unit.builders import addresses
 
@@ -18,6 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 A, B = ClusterKey("science", "a"), ClusterKey("science", "b")
+
+
+def retire(workers: str) -> Retire:
+    """The action that the register is asked to carry out."""
+    return Retire(addresses(workers), "because")
+
+
+def scheduler(wire: Wire) -> Scheduler:
+    """A scheduler behind this wire, by HTTP alone."""
+    return Scheduler(SchedulerClient(wire), rpc=None)
 
 
 class Wire:
@@ -76,7 +89,7 @@ async def test_at_first_nothing_is_known(calls: RetireCallRegister) -> None:
 async def test_the_answer_says_who_moved_and_who_was_refused(
     calls: RetireCallRegister, wire: Wire, woken: Woken
 ) -> None:
-    calls.start(A, SchedulerClient(wire), addresses("xyz"))
+    calls.start(A, scheduler(wire), retire("xyz"))
     assert calls.of(A) == RetireCalls(in_flight=addresses("xyz"))
     wire.answer(addresses("xy") | {"tcp://192.0.2.1:1"})
     assert await woken.one() == A
@@ -84,22 +97,42 @@ async def test_the_answer_says_who_moved_and_who_was_refused(
     assert wire.asked == [addresses("xyz")]
 
 
-async def test_a_second_call_waits_for_the_first(calls: RetireCallRegister, wire: Wire, woken: Woken) -> None:
+async def test_a_second_call_for_the_same_worker_waits_for_the_first(
+    calls: RetireCallRegister, wire: Wire, woken: Woken
+) -> None:
     """Two that overlap and both fail would leave a worker stuck."""
-    calls.start(A, SchedulerClient(wire), addresses("x"))
-    calls.start(A, SchedulerClient(wire), addresses("y"))
+    calls.start(A, scheduler(wire), retire("xy"))
+    calls.start(A, scheduler(wire), retire("yz"))
     wire.answer(frozenset())
     await woken.one()
-    assert wire.asked == [addresses("x")]
-    calls.start(A, SchedulerClient(wire), addresses("y"))
+    assert wire.asked == [addresses("xy")]
+    calls.start(A, scheduler(wire), retire("yz"))
     await woken.one()
-    assert wire.asked == [addresses("x"), addresses("y")]
+    assert wire.asked == [addresses("xy"), addresses("yz")]
+
+
+async def test_a_call_for_other_workers_need_not_wait(calls: RetireCallRegister, wire: Wire, woken: Woken) -> None:
+    calls.start(A, scheduler(wire), retire("x"))
+    other = Wire()
+    calls.start(A, scheduler(other), retire("y"))
+    other.answer(addresses("y"))
+    await woken.one()
+    assert calls.of(A) == RetireCalls(in_flight=addresses("x"), moved=addresses("y"))
+
+
+async def test_a_call_that_takes_long_has_stalled(
+    calls: RetireCallRegister, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls.start(A, scheduler(wire), retire("x"))
+    assert calls.of(A).stalled == frozenset()
+    monkeypatch.setattr(retirecalls, "STALLED_SECONDS", 0)
+    assert calls.of(A).stalled == addresses("x")
 
 
 async def test_another_cluster_waits_for_nobody(calls: RetireCallRegister, wire: Wire, woken: Woken) -> None:
-    calls.start(A, SchedulerClient(wire), addresses("x"))
+    calls.start(A, scheduler(wire), retire("x"))
     other = Wire()
-    calls.start(B, SchedulerClient(other), addresses("x"))
+    calls.start(B, scheduler(other), retire("x"))
     other.answer(addresses("x"))
     assert await woken.one() == B
     assert calls.of(A).in_flight
@@ -110,19 +143,19 @@ async def test_without_an_answer_nothing_is_known(
     calls: RetireCallRegister, wire: Wire, woken: Woken, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither moved nor refused: whether it was carried out is for the scheduler's list to say."""
-    calls.start(A, SchedulerClient(wire), addresses("x"))
+    calls.start(A, scheduler(wire), retire("x"))
     wire.fail(TransportError("no route to host"))
     await woken.one()
     assert calls.of(A) == RetireCalls()
     [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warning.startswith(f"science/a: no answer to the retirement of {min(addresses('x'))}: ")
+    assert warning.startswith(f"science/a: no answer to: retire {min(addresses('x'))}: ")
     assert "no route to host" in warning
 
 
 async def test_a_failure_that_nobody_thought_of_blocks_nothing(
     calls: RetireCallRegister, wire: Wire, woken: Woken
 ) -> None:
-    calls.start(A, SchedulerClient(wire), addresses("x"))
+    calls.start(A, scheduler(wire), retire("x"))
     wire.fail(ZeroDivisionError("surprise"))
     await woken.one()
     assert calls.of(A) == RetireCalls()
@@ -132,7 +165,7 @@ class TestSettle:
     """What the status remembers now needs no second memory."""
 
     async def test_forgets_what_was_seen(self, calls: RetireCallRegister, wire: Wire, woken: Woken) -> None:
-        calls.start(A, SchedulerClient(wire), addresses("x"))
+        calls.start(A, scheduler(wire), retire("x"))
         wire.answer(addresses("x"))
         await woken.one()
         calls.settle(A, calls.of(A))
@@ -141,7 +174,7 @@ class TestSettle:
     async def test_keeps_an_answer_that_came_after_the_look(
         self, calls: RetireCallRegister, wire: Wire, woken: Woken
     ) -> None:
-        calls.start(A, SchedulerClient(wire), addresses("x"))
+        calls.start(A, scheduler(wire), retire("x"))
         seen = calls.of(A)
         wire.answer(addresses("x"))
         await woken.one()
@@ -149,7 +182,7 @@ class TestSettle:
         assert calls.of(A).moved == addresses("x")
 
     async def test_keeps_a_call_that_is_out(self, calls: RetireCallRegister, wire: Wire) -> None:
-        calls.start(A, SchedulerClient(wire), addresses("x"))
+        calls.start(A, scheduler(wire), retire("x"))
         calls.settle(A, calls.of(A))
         calls.settle(A, RetireCalls())
         assert calls.of(A).in_flight == addresses("x")
@@ -159,7 +192,7 @@ class TestForget:
     """The Cluster is gone."""
 
     async def test_answers_go(self, calls: RetireCallRegister, wire: Wire, woken: Woken) -> None:
-        calls.start(A, SchedulerClient(wire), addresses("x"))
+        calls.start(A, scheduler(wire), retire("x"))
         wire.answer(addresses("x"))
         await woken.one()
         calls.forget(A)
@@ -167,14 +200,14 @@ class TestForget:
 
     async def test_a_call_that_is_out_stays_known(self, calls: RetireCallRegister, wire: Wire) -> None:
         """A new Cluster of that name gets its own scheduler, but perhaps not before the old one has answered."""
-        calls.start(A, SchedulerClient(wire), addresses("x"))
+        calls.start(A, scheduler(wire), retire("x"))
         calls.forget(A)
         assert calls.of(A).in_flight == addresses("x")
 
 
 async def test_close_waits_for_no_answer(wire: Wire, woken: Woken) -> None:
     calls = RetireCallRegister(woken.keys.put_nowait)
-    calls.start(A, SchedulerClient(wire), addresses("x"))
+    calls.start(A, scheduler(wire), retire("x"))
     await asyncio.sleep(0)
     async with asyncio.timeout(1):
         await calls.close()

@@ -1,0 +1,69 @@
+"""A scheduler by whatever ways there are to it: its HTTP API, and its RPC port where that can be reached."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from dask_k8s_operator.clients.scheduler import SchedulerApiMissing, SchedulerClient, SchedulerError
+from dask_k8s_operator.domain.snapshot import Detail, Listed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from dask_k8s_operator.clients.schedulerrpc import SchedulerRpc
+
+logger = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """One scheduler. Every method raises `SchedulerError` where none of the ways gives an answer."""
+
+    def __init__(self, http: SchedulerClient, rpc: SchedulerRpc | None) -> None:
+        """Combine the ways.
+
+        Args:
+            http: the HTTP API, which some images and environments turn off.
+            rpc: the RPC port; None where it can't be reached, as from outside the cluster.
+        """
+        self._http = http
+        self._rpc = rpc
+
+    async def view(self, drained: Collection[str]) -> Listed:
+        """The workers that are registered now, and what else can be had about them.
+
+        Args:
+            drained: addresses of drained workers, whose running tasks matter.
+        """
+        # The list is read last: it is what deletions rest on.
+        detail = await self._detail(drained)
+        try:
+            return Listed(await self._http.workers(), detail)
+        except SchedulerApiMissing:
+            if self._rpc is None:
+                raise
+            return Listed(await self._rpc.workers(), detail)
+
+    async def drain(self, addresses: Collection[str]) -> frozenset[str]:
+        """Have the workers take no more tasks; see `SchedulerRpc.drain`. Only planned where there is detail."""
+        if self._rpc is None:
+            raise SchedulerError("workers can be drained only where the scheduler's RPC port can be reached")
+        return await self._rpc.drain(addresses)
+
+    async def retire(self, addresses: Collection[str]) -> frozenset[str]:
+        """Have the workers' data moved to others and let them go; see `SchedulerClient.retire`."""
+        try:
+            return await self._http.retire(addresses)
+        except SchedulerApiMissing:
+            if self._rpc is None:
+                raise
+            return await self._rpc.retire(addresses)
+
+    async def _detail(self, drained: Collection[str]) -> Detail | None:
+        if self._rpc is None:
+            return None
+        try:
+            return await self._rpc.detail(drained)
+        except SchedulerError as error:
+            logger.debug("going on without the RPC port: %s", error)
+            return None

@@ -1,0 +1,86 @@
+"""Why a scale-down doesn't go on, in words for the person who has to do something about it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain.snapshot import Snapshot, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dask_k8s_operator.domain.cluster import Retirement, Retiring
+    from dask_k8s_operator.domain.retirement import Holdings
+
+SLOW = timedelta(seconds=60)
+"""A request to the scheduler that takes longer than this is worth telling."""
+
+_KIB = 1024
+
+
+def why_blocked(
+    snapshot: Snapshot, holdings: Holdings, waiting: Iterable[Retiring], *, unchosen: int, now: datetime
+) -> str | None:
+    """Say what keeps workers that are too many, or None where nothing does.
+
+    Args:
+        snapshot: what was read.
+        holdings: who holds what.
+        waiting: the pods that were chosen and can't be deleted yet.
+        unchosen: how many more are too many, but nothing is known about any of them.
+        now: the time.
+    """
+    waiting = list(waiting)
+    if isinstance(snapshot.scheduler, Unreachable) and (unchosen > 0 or waiting):
+        return (
+            f"{_workers(max(unchosen, 0) + len(waiting))} too many stay until the scheduler can be asked to move "
+            f"their data: {snapshot.scheduler.reason}"
+        )
+    kept = _deadline(snapshot.cluster.retirement)
+    if refused := [entry for entry in waiting if entry.refused]:
+        return (
+            f"the scheduler found nobody to take the data of {_named(refused, holdings)}{kept}: release what they hold "
+            "(delete or gather the futures, close actors), or scale up"
+        )
+    if slow := [e for e in waiting if frozenset(e.addresses) & snapshot.calls.in_flight and _is_slow(e, now)]:
+        return (
+            f"the scheduler is still moving the data of {_named(slow, holdings)}{kept}: if it takes too long, look "
+            "whether these workers still answer (dashboard, kubectl logs)"
+        )
+    if unchosen > 0 and holdings.strangers:
+        return (
+            f"{_workers(unchosen)} too many stay, because the scheduler lists workers that fit no pod by IP or name "
+            f"({', '.join(sorted(holdings.strangers))}) and one of them may be theirs: pass "
+            f"--name=$({names.ENV_WORKER_NAME}) to dask worker"
+        )
+    return None
+
+
+def _is_slow(entry: Retiring, now: datetime) -> bool:
+    return entry.asked is not None and now >= entry.asked + SLOW
+
+
+def _deadline(retirement: Retirement) -> str:
+    if retirement.timeout is None or not retirement.delete_on_timeout:
+        return ", so they stay"
+    return f", so they are deleted with it {retirement.timeout.total_seconds():.0f} s after they were chosen"
+
+
+def _named(entries: list[Retiring], holdings: Holdings) -> str:
+    return ", ".join(f"{entry.name}{_size(holdings.held_bytes(entry.uid))}" for entry in entries)
+
+
+def _size(held: int | None) -> str:
+    if held is None:
+        return ""
+    size, units = float(held), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= _KIB and len(units) > 1:
+        size /= _KIB
+        units.pop(0)
+    return f" ({size:.3g} {units[0]})"
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"

@@ -1,0 +1,128 @@
+"""The talk with the scheduler about pods that are to go: whom to drain, whom to retire, when to ask again."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from dask_k8s_operator.domain.actions import Drain, Retire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dask_k8s_operator.domain.cluster import Cluster, Retirement, Retiring
+    from dask_k8s_operator.domain.retirement import Holdings
+    from dask_k8s_operator.domain.snapshot import RetireCalls
+
+ASK_AGAIN = timedelta(seconds=5)
+"""How long after an unanswered or refused request the scheduler is asked again; doubled each time."""
+
+ASK_AGAIN_LONGEST = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What the scheduler is to be asked now.
+
+    Attributes:
+        entries: as they are to be remembered before it is asked, by the pod's uid.
+        actions: the requests: no two name the same worker.
+    """
+
+    entries: Mapping[str, Retiring]
+    actions: tuple[Drain | Retire, ...]
+
+
+def learn(entry: Retiring, calls: RetireCalls, now: datetime) -> Retiring:
+    """The entry with what the scheduler answered since it was written."""
+    addresses = frozenset(entry.addresses)
+    if not addresses or addresses & calls.in_flight:
+        return entry
+    if addresses <= calls.moved:
+        return replace(entry, moved=True, refused=False)
+    if addresses & calls.refused:
+        return replace(entry, refused=True, moved=False)
+    if addresses <= calls.drained:
+        return replace(entry, drained=entry.drained or now, refused=False)
+    return entry
+
+
+def can_be_taken_back(entry: Retiring, calls: RetireCalls, holdings: Holdings) -> bool:
+    """Whether the worker still works: nobody asked for it yet, or the scheduler refused and let it go on.
+
+    Once the scheduler drains or retires a worker, Dask has no way back.
+    """
+    if entry.asked is None:
+        return True
+    addresses = frozenset(entry.addresses)
+    works = holdings.detail is None or addresses <= holdings.detail.running
+    return entry.refused and entry.drained is None and works and not addresses & calls.in_flight
+
+
+def requests(
+    entries: Iterable[Retiring], cluster: Cluster, calls: RetireCalls, holdings: Holdings, now: datetime
+) -> Requests:
+    """Work out what to ask the scheduler for.
+
+    One call for all that are due, and none while another is under way, with one exception: a call that has gone on for
+    long (a frozen worker blocks it) holds nobody else up. Two calls never name the same worker: if both
+    failed, the later one would put it back into the state that the earlier one had put it into, and it would stay
+    `closing_gracefully`. What frees such a worker is to be retired again once somebody else can take its data.
+
+    Args:
+        entries: the pods that are to go and can't be deleted yet.
+        cluster: for `spec.workers.retirement`.
+        calls: those under way.
+        holdings: who is registered, and what else the scheduler says.
+        now: the time.
+    """
+    entries = list(entries)
+    if calls.in_flight - calls.stalled:
+        return Requests({}, ())
+    peers = digest(holdings.addresses - holdings.addresses_of(entry.uid for entry in entries))
+    due = [
+        entry
+        for entry in entries
+        if not holdings.addresses_of([entry.uid]) & calls.in_flight
+        and _is_due(entry, cluster.retirement, holdings, peers=peers, now=now)
+    ]
+    if len(due) > 1 and holdings.addresses == holdings.addresses_of(entry.uid for entry in due):
+        # All at once would all be refused. One has to take the data of the others; its own turn comes last.
+        due = sorted(due, key=lambda entry: entry.drained is None)[:-1]
+    draining = [entry for entry in due if _next_step(entry, cluster, holdings) == "drain"]
+    retiring = [entry for entry in due if entry not in draining]
+    asking = {e.uid: e.asking(now=now, addresses=holdings.addresses_of([e.uid]), peers=peers) for e in due}
+    actions: list[Drain | Retire] = []
+    for make, some in ((Drain, draining), (Retire, retiring)):
+        if some:
+            pods = ", ".join(sorted(entry.name for entry in some))
+            addresses = holdings.addresses_of(entry.uid for entry in some)
+            actions.append(make(addresses, f"more workers than the {cluster.replicas} wanted: {pods}"))
+    return Requests(asking, tuple(actions))
+
+
+def _next_step(entry: Retiring, cluster: Cluster, holdings: Holdings) -> Literal["drain", "retire"]:
+    can_drain = holdings.detail is not None and cluster.retirement.drain > timedelta(0)
+    same_process = holdings.addresses_of([entry.uid]) == frozenset(entry.addresses)
+    return "drain" if can_drain and not (entry.drained and same_process) else "retire"
+
+
+def _is_due(entry: Retiring, retirement: Retirement, holdings: Holdings, *, peers: str, now: datetime) -> bool:
+    addresses = holdings.addresses_of([entry.uid])
+    if not addresses:
+        return False
+    if entry.asked is None or (entry.refused and entry.peers != peers):
+        return True
+    if entry.drained and entry.asked <= entry.drained:
+        executing = holdings.detail is not None and any(holdings.detail.executing.get(a) for a in addresses)
+        return not executing or now >= entry.drained + retirement.drain
+    # Released data is reason enough not to wait any longer, but an actor that holds no bytes is refused all the same.
+    doublings = 0 if holdings.held_bytes(entry.uid) == 0 else min(entry.attempts - 1, 10)
+    return now >= entry.asked + min(ASK_AGAIN * (1 << doublings), ASK_AGAIN_LONGEST)
+
+
+def digest(addresses: frozenset[str]) -> str:
+    """A short fingerprint of a set of workers."""
+    return hashlib.sha256(" ".join(sorted(addresses)).encode()).hexdigest()[:12]
