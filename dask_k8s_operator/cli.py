@@ -61,6 +61,12 @@ def main() -> None:
     show_default=True,
     help="How many Clusters are reconciled at a time.",
 )
+@click.option(
+    "--lease",
+    metavar="[NS/]NAME",
+    help="Act only while holding this Lease, so that several operators can run and one acts. The namespace defaults "
+    "to the kubeconfig's or pod's own.",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option(
     "--log-level",
@@ -75,6 +81,7 @@ def run(  # noqa: PLR0917 (click passes them by name)
     scheduler_access: SchedulerAccess,
     health_address: str,
     concurrency: int,
+    lease: str | None,
     log_format: str,
     log_level: str,
 ) -> None:
@@ -94,13 +101,15 @@ def run(  # noqa: PLR0917 (click passes them by name)
     from dask_k8s_operator.controller import operator  # noqa: PLC0415
 
     try:
+        own = default_namespace(kubeconfig)
         settings = Settings(
-            namespaces=() if all_namespaces else namespaces or (default_namespace(kubeconfig),),
+            namespaces=() if all_namespaces else namespaces or (own,),
             kubeconfig=kubeconfig,
             scheduler_access=scheduler_access,
             health_host=host,
             health_port=port,
             concurrency=concurrency,
+            lease=_parse_lease(lease, own) if lease else None,
         )
         asyncio.run(operator.run(settings))
     except (KubernetesError, OSError) as error:
@@ -113,6 +122,11 @@ def _parse_address(address: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) >= 2**16:
         raise click.BadParameter(f"{address!r} is not HOST:PORT, such as 0.0.0.0:8080", param_hint="--health-address")
     return host.strip("[]"), int(port)
+
+
+def _parse_lease(lease: str, own_namespace: str) -> tuple[str, str]:
+    namespace, _, name = lease.rpartition("/")
+    return namespace or own_namespace, name
 
 
 class _JsonFormatter(logging.Formatter):

@@ -23,6 +23,7 @@ class Settings:
         health_host: the address that the probes are served on.
         health_port: and the port; 0 for one that is free.
         concurrency: how many Clusters are reconciled at a time.
+        lease: the namespace and name of the Lease that says which of several operators acts; None: this one acts.
     """
 
     namespaces: tuple[str, ...]
@@ -31,3 +32,4 @@ class Settings:
     health_host: str
     health_port: int
     concurrency: int
+    lease: tuple[str, str] | None

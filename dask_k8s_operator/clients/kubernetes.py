@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from kubernetes.aio import client, config
 
+from dask_k8s_operator.clients.lease import lead
 from dask_k8s_operator.clients.scheduler import Response, TransportError
 from dask_k8s_operator.domain import names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
 Manifest = dict[str, Any]
 
@@ -183,6 +184,10 @@ class KubernetesClient:
         path = f"{_CLUSTERS.format(namespace=namespace)}/{name}/status"
         body = {"metadata": {"resourceVersion": resource_version}, "status": status}
         return await self._request("PATCH", path, body=body, content_type=_MERGE_PATCH)
+
+    async def lead(self, namespace: str, lease: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Wait to become the leader, then work; see `clients.lease.lead`."""
+        await lead(self._api, namespace=namespace, name=lease, work=work)
 
     def scheduler_proxy(self, namespace: str, cluster: str) -> ServiceProxy:
         """The way to a scheduler's HTTP API through the API server."""

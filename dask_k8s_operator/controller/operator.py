@@ -6,10 +6,12 @@ import asyncio
 import logging
 import signal
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dask_k8s_operator.clients.access import Scheduler
 from dask_k8s_operator.clients.kubernetes import KubernetesClient, KubernetesError, connect, in_cluster
 from dask_k8s_operator.clients.scheduler import HttpTransport, SchedulerClient, http_client
+from dask_k8s_operator.clients.schedulerrpc import SchedulerRpc
 from dask_k8s_operator.controller.executor import Executor
 from dask_k8s_operator.controller.health import serve_health
 from dask_k8s_operator.controller.observer import Observer
@@ -20,6 +22,7 @@ from dask_k8s_operator.controller.workqueue import WorkQueue
 from dask_k8s_operator.domain import names
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from datetime import timedelta
 
     import httpx
@@ -80,36 +83,43 @@ class _Operator:
         )
 
     async def run(self, stop: asyncio.Event) -> None:
+        """Serve the probes at once, and reconcile as soon as this is the operator that acts, until `stop` is set."""
+        settings = self._settings
         health = serve_health(
-            host=self._settings.health_host, port=self._settings.health_port, alive=self._alive, ready=self._ready
+            host=settings.health_host, port=settings.health_port, alive=self._alive, ready=self._ready
         )
         async with health:
-            passes = asyncio.create_task(self._queue.run(self._pass, concurrency=self._settings.concurrency))
-            watching = asyncio.create_task(
-                watch(
-                    lambda key, after: self._queue.add(key, after=after),
-                    namespaces=self._settings.namespaces,
-                    stop=stop,
-                )
-            )
-            stopping = asyncio.create_task(stop.wait())
-            try:
-                # The first two end only by failing; then the process ends, and its Deployment starts another.
-                await asyncio.wait({passes, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                stop.set()
-                passes.cancel()
-                await asyncio.wait({passes, watching}, timeout=SHUTDOWN_SECONDS)
-                await self._calls.close()
-            for task in (watching, passes):
-                if task.done() and not task.cancelled():
-                    task.result()
+            if settings.lease is None:
+                await self._reconcile(stop)
+            else:
+                namespace, name = settings.lease
+                leading = self._kubernetes.lead(namespace, name, lambda: self._reconcile(stop))
+                await _until(stop, leading)
         logger.info("stopped")
 
-    def _scheduler(self, key: ClusterKey) -> SchedulerClient:
-        if self._direct:
-            return SchedulerClient(HttpTransport(self._http, names.dashboard_address(key.name, key.namespace)))
-        return SchedulerClient(self._kubernetes.scheduler_proxy(key.namespace, key.name))
+    async def _reconcile(self, stop: asyncio.Event) -> None:
+        passes = asyncio.create_task(self._queue.run(self._pass, concurrency=self._settings.concurrency))
+        watching = asyncio.create_task(
+            watch(lambda key, after: self._queue.add(key, after=after), namespaces=self._settings.namespaces, stop=stop)
+        )
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            # The first two end only by failing; then the process ends, and its Deployment starts another.
+            await asyncio.wait({passes, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.set()
+            passes.cancel()
+            await asyncio.wait({passes, watching}, timeout=SHUTDOWN_SECONDS)
+            await self._calls.close()
+        for task in (watching, passes):
+            if task.done() and not task.cancelled():
+                task.result()
+
+    def _scheduler(self, key: ClusterKey) -> Scheduler:
+        if not self._direct:
+            return Scheduler(SchedulerClient(self._kubernetes.scheduler_proxy(key.namespace, key.name)), rpc=None)
+        http = HttpTransport(self._http, names.dashboard_address(key.name, key.namespace))
+        return Scheduler(SchedulerClient(http), SchedulerRpc(names.scheduler_address(key.name, key.namespace)))
 
     async def _pass(self, key: ClusterKey) -> timedelta | None:
         self._passes[key] = asyncio.get_running_loop().time()
@@ -129,3 +139,15 @@ class _Operator:
         except KubernetesError as error:
             return str(error)
         return None
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Run until the work has ended, or for a moment longer once `stop` is set."""
+    task = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({task}, timeout=SHUTDOWN_SECONDS)
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
