@@ -107,10 +107,12 @@ class _Operator:
             # The first two end only by failing; then the process ends, and its Deployment starts another.
             await asyncio.wait({passes, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stop.set()
+            # Told to stop, kopf would wait 5 s for any task that began after it, like a call to a scheduler;
+            # cancelled, it doesn't.
             passes.cancel()
-            await asyncio.wait({passes, watching}, timeout=SHUTDOWN_SECONDS)
+            watching.cancel()
             await self._calls.close()
+            await asyncio.wait({passes, watching}, timeout=SHUTDOWN_SECONDS)
         for task in (watching, passes):
             if task.done() and not task.cancelled():
                 task.result()

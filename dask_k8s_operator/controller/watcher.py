@@ -23,7 +23,7 @@ WATCH_SECONDS = 300
 
 
 async def watch(wake: Wake, *, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:
-    """Watch Clusters and what belongs to them until `stop` is set.
+    """Watch Clusters and what belongs to them until cancelled.
 
     Only `on.event` handlers are used: they write nothing to the resources, neither finalizers nor annotations
     (`tests/wire` pins that).
@@ -31,21 +31,24 @@ async def watch(wake: Wake, *, namespaces: tuple[str, ...], stop: asyncio.Event)
     Args:
         wake: called with the key of the Cluster that an event is about, and the seconds to wait for more events.
         namespaces: those to watch; empty: all.
-        stop: ends it when set.
+        stop: set when a signal says that the process is to end: kopf takes SIGTERM and SIGINT for itself.
     """
     await kopf.operator(
-        registry=_registry(wake),
+        registry=_registry(wake, stop),
         settings=_settings(),
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
-        stop_flag=stop,
     )
 
 
-def _registry(wake: Wake) -> kopf.OperatorRegistry:
+def _registry(wake: Wake, stop: asyncio.Event) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(_log_in)
+
+    @kopf.on.cleanup(registry=registry)
+    async def _stopping(**_: Any) -> None:
+        stop.set()
 
     # Handlers return nothing: kopf would write a returned value to the status. They are coroutines: kopf runs
     # anything else in threads, and the queue belongs to the event loop.
