@@ -41,9 +41,9 @@ FROM ${BASE}
 ENV PATH=/opt/venv/bin:${PATH} PYTHONUNBUFFERED=1 USER=dask-k8s-operator
 COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=package /package/opt/venv /opt/venv
-# Proves that the command works in this image, and keeps the bytecode of what it needs of the standard library, which slim
-# images come without: the root file system may be read-only later.
-RUN dask-k8s-operator --help > /dev/null
+# Proves that the operator can be imported in this image, and keeps the bytecode of what it needs of the standard library,
+# which slim images come without: the root file system may be read-only later.
+RUN dask-k8s-operator run --help > /dev/null && python -c "import dask_k8s_operator.controller.operator"
 ENV PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 ENTRYPOINT ["dask-k8s-operator"]
