@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from integration.cluster import binaries, cgroups, credentials, foreground, host, node, node_plan
 from integration.cluster.cache import lock, once
 from integration.cluster.command import call, environment
+from integration.cluster.components import components
 from integration.cluster.images import Builder, dask_image, operator_image
 from integration.cluster.node_images import NodeImages, write_pause_archive
 from integration.cluster.progress import say, step
@@ -22,7 +24,11 @@ if TYPE_CHECKING:
 
     from integration.cluster.paths import Paths
 
+_NOT_UP = "the cluster is not up; `python -m integration.cluster up` brings it up"
 _READY_SECONDS = 120
+_REVIVAL_SECONDS = 30
+_TICK = 0.05
+_CONDITIONS = ("api", "node", "account", "dns", "proxy")
 _PROXIES = tuple(name for low in ("http_proxy", "https_proxy", "all_proxy") for name in (low, low.upper()))
 
 
@@ -159,7 +165,7 @@ class Local:
             return False
         for stopped in (self._paths.node / "stopped").glob("*"):
             stopped.unlink(missing_ok=True)
-        missing = self._missing(found, seconds=30)
+        missing = self._missing(found, seconds=_REVIVAL_SECONDS)
         if missing:
             say(f"A node is there but not ready ({missing}): it is started afresh.")
         return not missing
@@ -215,7 +221,7 @@ class Local:
     def _settle(self, started: node.Node, machine: host.Host) -> None:
         """Load what the node itself needs and wait until it can be used."""
         kubectl = binaries.folder(self._paths.cache) / "kubectl"
-        self._await(started, "api")
+        self._await(started, ("api",))
         role = self._paths.node / "config" / "dns-role.json"
         call(started.entering([str(kubectl), f"--kubeconfig={self.kubeconfig()}", "apply", f"--filename={role}"]))
         pause = once(
@@ -223,17 +229,23 @@ class Local:
             lambda target: write_pause_archive(target, busybox=machine.program("busybox")),
         )
         NodeImages(started, ctr=machine.program("ctr")).load(pause)
-        self._await(started, *_CONDITIONS)
+        self._await(started)
 
-    def _await(self, started: node.Node, *conditions: str) -> None:
+    def _await(self, started: node.Node, conditions: Sequence[str] = _CONDITIONS) -> None:
         if missing := self._missing(started, seconds=_READY_SECONDS, conditions=conditions):
             logs = self._paths.node / "logs"
             raise ProviderError(f"not ready after {_READY_SECONDS} s: {missing}; the logs are in {logs}")
 
-    def _missing(self, found: node.Node, *, seconds: float, conditions: Sequence[str] = ()) -> str:
-        """Name the conditions that still do not hold after some seconds."""
+    def _missing(self, found: node.Node, *, seconds: float, conditions: Sequence[str] = _CONDITIONS) -> str:
+        """Name the components that still do not run after some seconds, or else the conditions that do not hold."""
+        deadline = time.monotonic() + seconds
+        while dead := [one.name for one in components(self._paths).values() if one.state != "running"]:
+            if time.monotonic() > deadline:
+                return ", ".join(dead)
+            time.sleep(_TICK)
+        left = max(0.0, deadline - time.monotonic())
         script = Path(__file__).with_name("readiness.py")
-        argv = [sys.executable, "-I", str(script), str(self.kubeconfig()), str(seconds), *(conditions or _CONDITIONS)]
+        argv = [sys.executable, "-I", str(script), str(self.kubeconfig()), str(left), *conditions]
         done = subprocess.run(found.entering(argv), capture_output=True, text=True, check=False)
         return "" if done.returncode == 0 else done.stdout.strip() or done.stderr.strip() or "unknown"
 
@@ -245,7 +257,3 @@ class Local:
 
     def _builder(self) -> Builder:
         return Builder(self._paths.cache, codename=host.inspect(self._paths.cache).codename)
-
-
-_NOT_UP = "the cluster is not up; `python -m integration.cluster up` brings it up"
-_CONDITIONS = ("api", "node", "account", "dns", "proxy")

@@ -56,7 +56,7 @@ class Node:
 
 def find(state: Path) -> Node | None:
     """Find the node whose state is in a folder, by its command line: no file can be stale, nor a number reused."""
-    candidates = _processes(state)
+    candidates = processes(state)
     for inner in candidates:
         for outer in candidates:
             if inner.parent == outer.pid:
@@ -99,16 +99,26 @@ def destroy(state: Path, *, cgroup: str) -> None:
     Raises:
         ProviderError: something would not go.
     """
-    doomed = _processes(state)
-    for process in doomed:
-        _kill(process)
-    # The node's first process is gone only when every other process in its PID namespace is.
+    doomed = processes(state)
+    tops = [process for process in doomed if process.parent not in {other.pid for other in doomed}]
+    # The first process inside is gone only when every other one in its PID namespace is, and the one outside collects
+    # it then, before it ends itself: in this order not even a zombie is left.
+    inner = [child for top in tops for child in children(top.pid)]
+    for pid in inner:
+        _kill(pid)
+    if inner:
+        _wait(lambda: not any(_alive(top) for top in tops), "the node's processes did not end")
+    for top in tops:
+        if _alive(top):
+            _kill(top.pid)
     _wait(lambda: not any(_alive(process) for process in doomed), "the node's processes did not end")
+    _collect(tops)
     _wait(lambda: cgroups.remove(cgroup), f"control groups {cgroup} could not be removed")
     _wait(lambda: _remove_folder(state), f"{state} could not be removed")
 
 
-def _processes(state: Path) -> list[Process]:
+def processes(state: Path) -> list[Process]:
+    """The node's own processes: two of them, more or less only while it starts or ends."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():
@@ -117,6 +127,17 @@ def _processes(state: Path) -> list[Process]:
             words = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
             if words[-2:] == [str(_SUPERVISOR).encode(), str(state).encode()]:
                 found.append(_process(int(entry.name)))
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """The numbers of a process's children."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                if _process(int(entry.name)).parent == pid:
+                    found.append(int(entry.name))
     return found
 
 
@@ -135,10 +156,16 @@ def _alive(process: Process) -> bool:
     return now.started == process.started and now.state not in {"Z", "X"}
 
 
-def _kill(process: Process) -> None:
-    if _alive(process):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
+def _collect(ended: list[Process]) -> None:
+    """Take away the zombies of our own children; those of others are their parents', who may take their time."""
+    for process in ended:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process.pid, 0)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _remove_folder(folder: Path) -> bool:

@@ -1,0 +1,122 @@
+"""The local node comes up from any state, and goes without a trace from any state."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from integration.cluster import node
+from integration.cluster.components import components
+from integration.cluster.node_plan import PAUSE_IMAGE
+from integration.cluster_lifecycle.leftovers import Footprint, footprint, leftovers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from integration.cluster_lifecycle.conftest import Cluster
+
+SECONDS = 60.0
+UP = (
+    "from integration.cluster.local import Local; from integration.cluster.paths import Paths; Local(Paths.here()).up()"
+)
+
+
+def up_with_a_pod(cluster: Cluster) -> Footprint:
+    """Bring a cluster up, run a pod in it, and note what there is of it then."""
+    cluster.provider.up()
+    cluster.kubectl("run", "pod", f"--image={PAUSE_IMAGE}", "--restart=Never")
+    cluster.kubectl("wait", "pod/pod", "--for=condition=Ready", f"--timeout={SECONDS:.0f}s")
+    trace = footprint(cluster.paths)
+    # Eight components, the shim and two containers; each with its own network, or the node's.
+    assert len(trace.processes) > 10
+    assert len(trace.networks) == 2
+    return trace
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {SECONDS:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+def the_node(cluster: Cluster) -> node.Node:
+    found = node.find(cluster.paths.node)
+    assert found is not None
+    return found
+
+
+def test_up_again_changes_nothing_and_down_leaves_nothing(cluster: Cluster) -> None:
+    trace = up_with_a_pod(cluster)
+    before, started = the_node(cluster), time.monotonic()
+    cluster.provider.up()
+    assert time.monotonic() - started < 5
+    assert the_node(cluster) == before
+    assert leftovers(trace), "the test looks where there is something to be found"
+    cluster.provider.down()
+    assert leftovers(trace) == []
+    assert not cluster.provider.running()
+    cluster.provider.down()  # again: there is nothing to do
+
+
+def test_a_killed_node_takes_everything_with_it_and_up_starts_afresh(cluster: Cluster) -> None:
+    trace = up_with_a_pod(cluster)
+    os.kill(the_node(cluster).outer.pid, signal.SIGKILL)
+    wait_until(lambda: not any("process" in line for line in leftovers(trace)), "every process is gone")
+    # As after a reboot: the folder still says that all was finished, and there is no process.
+    assert cluster.paths.node.is_dir()
+    assert not cluster.provider.running()
+    cluster.provider.up()
+    assert cluster.provider.running()
+    assert cluster.kubectl("get", "pods") == "", "it is a new cluster"
+    cluster.provider.down()
+    assert leftovers(trace) == []
+
+
+def test_down_leaves_nothing_after_every_component_and_pod_crashed(cluster: Cluster) -> None:
+    trace = up_with_a_pod(cluster)
+    for child in node.children(the_node(cluster).inner.pid):
+        os.kill(child, signal.SIGKILL)
+    cluster.provider.down()
+    assert leftovers(trace) == []
+
+
+def test_down_leaves_nothing_after_the_node_and_then_its_state_were_lost(cluster: Cluster) -> None:
+    trace = up_with_a_pod(cluster)
+    os.kill(the_node(cluster).inner.pid, signal.SIGKILL)
+    (cluster.paths.node / "finished").unlink()
+    (cluster.paths.node / "plan.json").unlink()
+    cluster.provider.down()
+    assert leftovers(trace) == []
+
+
+def test_up_survives_one_that_was_killed_half_way(cluster: Cluster) -> None:
+    killed = cluster.python(UP)
+    wait_until(lambda: components(cluster.paths) != {}, "the node is being started")
+    killed.kill()
+    killed.communicate()
+    trace = footprint(cluster.paths)
+    assert not cluster.provider.running(), "it was not completely set up"
+    cluster.provider.up()
+    assert cluster.provider.running()
+    cluster.provider.down()
+    assert leftovers(trace) == []
+
+
+def test_two_clusters_never_meet_and_two_ups_make_one_cluster(cluster: Cluster, other: Cluster) -> None:
+    for process in [cluster.python(UP), cluster.python(UP), other.python(UP)]:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    for one in (cluster, other):
+        assert one.provider.running()
+        assert len(node.processes(one.paths.node)) == 2, "one node is two processes: the outer and the inner one"
+    cluster.kubectl("create", "namespace", "only-here")
+    assert "NotFound" in other.kubectl("get", "namespace", "only-here", check=False)
+    trace = footprint(cluster.paths)
+    assert not trace.networks & footprint(other.paths).networks
+    cluster.provider.down()
+    assert leftovers(trace) == []
+    assert other.provider.running()
+    other.kubectl("get", "--raw=/readyz")
