@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
     import httpx
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 """How long to wait for anything that does come. Long, because the machine may be busy with other things."""
+
+LOOPBACK = ("--host", "127.0.0.1", "--no-dashboard")
+"""Options of a scheduler or worker process of a test. The pages of the dashboard are slow to import."""
 
 
 async def until(condition: Callable[[], Any], what: str) -> None:
@@ -123,7 +126,7 @@ class LocalDask:
 
     async def worker_process(self, name: str) -> asyncio.subprocess.Process:
         """Start a worker as pods do, as a process without a nanny, and wait until it has registered."""
-        command = ["dask", "worker", "--no-nanny", "--name", name, "--nthreads", "1", "--host", "127.0.0.1"]
+        command = ["dask", "worker", "--no-nanny", "--name", name, "--nthreads", "1", *LOOPBACK]
         process = await start(self._stack, *command, self.scheduler.address)
         await until(lambda: name in self.scheduler.aliases, f"worker {name} is registered")
         return process

@@ -206,7 +206,7 @@ async def test_gives_up_when_the_scheduler_is_gone(
     for future in without_scheduler:
         status, said, seconds = await asyncio.wrap_future(future)
         assert (status, said) == (0, "")
-        assert 10 <= seconds < 25  # pauses of 10 s, and up to 2 s for each look-up of a name that isn't there
+        assert 10 <= seconds < 60  # five pauses of 2 s, and whatever a busy machine needs for the rest
 
 
 def hurried() -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from dask_k8s_operator.clients.scheduler import HttpTransport, SchedulerClient
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.manifests import HTTP_ROUTES
-from tests.dask.support import PATIENCE_SECONDS, never_ends, start, until
+from tests.dask.support import LOOPBACK, PATIENCE_SECONDS, never_ends, start, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ async def test_a_retired_worker_exits_with_0_and_its_data_is_kept(local: LocalDa
 async def test_a_worker_whose_scheduler_is_gone_exits_with_0(tmp_path: Path, http: httpx.AsyncClient) -> None:
     file = tmp_path / "scheduler.json"
     env = {names.ENV_ROUTES: str(list(HTTP_ROUTES))}
-    options = ["--scheduler-file", str(file), "--host", "127.0.0.1"]
+    options = ["--scheduler-file", str(file), *LOOPBACK]
     async with contextlib.AsyncExitStack() as stack:
         scheduler = await start(
             stack, "dask", "scheduler", *options, "--port=0", "--dashboard-address=127.0.0.1:0", env=env
