@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+_SECONDS = 300
 _INSIDE = "/config/kubeconfig"
 # What a process may still do, told by the process itself.
 _SELF_PORTRAIT = """
@@ -84,7 +85,7 @@ def run(image: str) -> Callable[..., Outcome]:
     """Runs the image to its end with nothing that it could do harm with."""
 
     def run(*arguments: str, kubeconfig: Path | None = None, entrypoint: Sequence[str] | None = None) -> Outcome:
-        container = DockerContainer(image).with_command(shlex.join(arguments))
+        container = DockerContainer(image, docker_client_kw={"timeout": _SECONDS}).with_command(shlex.join(arguments))
         container.with_kwargs(
             read_only=True,
             cap_drop=["ALL"],

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from integration.cluster.paths import Paths
 
 _START_SECONDS = 60.0
-_END_SECONDS = 20.0
+_END_SECONDS = 60.0
+_LOAD_SECONDS = 600
 _TICK = 0.05
 # Killed with the process that started it, however that ends.
 _BOUND = ("setpriv", "--pdeathsig=KILL", "--")
@@ -91,7 +92,7 @@ def load(address: str, archive: Path) -> None:
     Raises:
         ProviderError: the daemon does not take it.
     """
-    client = docker.DockerClient(base_url=address)
+    client = docker.DockerClient(base_url=address, timeout=_LOAD_SECONDS)
     try:
         with archive.open("rb") as file:
             client.images.load(file)
@@ -120,7 +121,7 @@ def _start(folder: Path, cgroup: str, machine: host.Host) -> subprocess.Popen[by
         "--ip-forward=false",
         "--userland-proxy=false",
     )
-    env = environment(_libraries(machine.unpacked))
+    env = environment()
     env["PATH"] = os.pathsep.join([*(str(program.parent) for program in programs), env["PATH"]])
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
@@ -132,12 +133,6 @@ def _start(folder: Path, cgroup: str, machine: host.Host) -> subprocess.Popen[by
             stderr=log,
             start_new_session=True,  # a Ctrl-C is for the tests, which then end the daemon
         )
-
-
-def _libraries(unpacked: Path) -> dict[str, str]:
-    """Where the programs find libraries that were unpacked with them."""
-    folders = [str(folder) for pattern in ("lib/*-linux-*", "usr/lib/*-linux-*") for folder in unpacked.glob(pattern)]
-    return {"LD_LIBRARY_PATH": os.pathsep.join(folders)} if folders else {}
 
 
 def _await(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
