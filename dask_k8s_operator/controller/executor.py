@@ -73,7 +73,7 @@ class Executor:
         except Conflict:
             logger.debug("%s %s exists already", action.kind, action.name)
         except Refused as error:
-            return Refusal(kind=action.kind, message=str(error), invalid=isinstance(error, Invalid))
+            return Refusal.of(action, str(error), invalid=isinstance(error, Invalid))
         return None
 
     async def _delete(self, key: ClusterKey, action: DeletePod) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from dask_k8s_operator.domain.actions import Create
     from dask_k8s_operator.domain.cluster import Cluster, Retiring
     from dask_k8s_operator.domain.snapshot import Snapshot
 
@@ -23,13 +24,24 @@ class Refusal:
 
     Attributes:
         kind: of the object: Deployment, Service or Pod.
-        message: in the server's own words.
+        message: in the server's own words, a pod's name left out.
         invalid: the object itself is at fault, not a quota or a permission.
     """
 
     kind: str
     message: str
     invalid: bool
+
+    @classmethod
+    def of(cls, creation: Create, message: str, *, invalid: bool) -> Refusal:
+        """What to remember of a refused creation.
+
+        Each try to make a worker has another name. With that in the message, each try would change the status, and the
+        event about it would set off the next one at once, past any backoff.
+        """
+        if creation.kind == "Pod":
+            message = message.replace(creation.name, f"{creation.name.rpartition('-')[0]}-…")
+        return cls(kind=creation.kind, message=message, invalid=invalid)
 
 
 def cluster_status(

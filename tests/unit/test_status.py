@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dask_k8s_operator.domain.actions import Create
 from dask_k8s_operator.domain.planner import plan
 from dask_k8s_operator.domain.snapshot import Owned, Unreachable
 from dask_k8s_operator.domain.status import Refusal, with_refusals
@@ -215,6 +216,21 @@ class TestRefusals:
         assert condition(told, "SchedulerReady") == ("False", "CreationRefused", message)
         assert condition(told, "Ready") == ("False", "CreationRefused", message)
         assert condition(told, "WorkersReady")[0] == "True"
+
+    def test_two_tries_tell_the_same(self) -> None:
+        """A worker's name is another one at each try; in the status it would cause the next try at once."""
+        seen = snapshot(replicas=2)
+        told = []
+        for name in ("team-a-worker-bcdfgh", "team-a-worker-jklmnp"):
+            creation = Create({"kind": "Pod", "metadata": {"name": name}}, "fewer workers than the 2 wanted")
+            told.append(refused(seen, Refusal.of(creation, f'pods "{name}" is forbidden: full', invalid=False)))
+        assert told[0] == told[1]
+        assert 'pods "team-a-worker-…" is forbidden: full' in condition(told[0], "WorkersReady")[2]
+
+    def test_a_service_is_named(self) -> None:
+        creation = Create({"kind": "Service", "metadata": {"name": "team-a-scheduler"}}, "the scheduler has no Service")
+        message = 'services "team-a-scheduler" is forbidden: full'
+        assert Refusal.of(creation, message, invalid=False) == Refusal("Service", message, invalid=False)
 
     def test_the_rest_of_the_status_stands(self) -> None:
         seen = snapshot(pods("a"), replicas=2)
