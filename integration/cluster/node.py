@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
-_UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net", "--ipc", "--uts")
+_START = (
+    # In a session of its own and nobody's child: it outlives the caller, and is not the caller's to collect.
+    *("setsid", "--fork"),
+    *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net", "--ipc", "--uts"),
+)
 # Enters the control groups, and only then the namespace whose root they are to be.
 _ENTER = 'for group in $0; do echo 0 >"$group/cgroup.procs" || exit; done; exec unshare --cgroup "$@"'
 _TICK = 0.05
-_START_SECONDS = 30.0
-_END_SECONDS = 20.0
+_STARTING_SECONDS = 30.0
+_ENDING_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Process:
     pid: int
     parent: int
     started: int
-    state: str
+    state: str = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -73,23 +77,21 @@ def start(state: Path, *, cgroup: str) -> Node:
     log = state / "logs" / "supervisor.log"
     groups = [str(folder) for folder in cgroups.create(cgroup)]
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*_UNSHARE, "sh", "-c", _ENTER, " ".join(groups), sys.executable, "-I", str(_SUPERVISOR), str(state)],
+        subprocess.run(
+            [*_START, "sh", "-c", _ENTER, " ".join(groups), sys.executable, "-I", str(_SUPERVISOR), str(state)],
             cwd="/",
             # Nothing of the caller's environment, such as proxies, is to reach the components.
             env={"PATH": environment()["PATH"], "HOME": "/root", "LANG": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,
+            check=True,
         )
-    deadline = time.monotonic() + _START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
+    deadline = time.monotonic() + _STARTING_SECONDS
+    while processes(state) and time.monotonic() < deadline:
         if (state / "components.json").exists() and (node := find(state)):
             return node
         time.sleep(_TICK)
-    process.kill()
-    process.wait()
     raise ProviderError(f"the node did not start; {log} ends with:\n{log.read_text(errors='replace')[-2000:]}")
 
 
@@ -112,7 +114,6 @@ def destroy(state: Path, *, cgroup: str) -> None:
         if _alive(top):
             _kill(top.pid)
     _wait(lambda: not any(_alive(process) for process in doomed), "the node's processes did not end")
-    _collect(tops)
     _wait(lambda: cgroups.remove(cgroup), f"control groups {cgroup} could not be removed")
     _wait(lambda: _remove_folder(state), f"{state} could not be removed")
 
@@ -156,13 +157,6 @@ def _alive(process: Process) -> bool:
     return now.started == process.started and now.state not in {"Z", "X"}
 
 
-def _collect(ended: list[Process]) -> None:
-    """Take away the zombies of our own children; those of others are their parents', who may take their time."""
-    for process in ended:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(process.pid, 0)
-
-
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
@@ -176,8 +170,8 @@ def _remove_folder(folder: Path) -> bool:
 
 
 def _wait(done: Callable[[], bool], complaint: str) -> None:
-    deadline = time.monotonic() + _END_SECONDS
+    deadline = time.monotonic() + _ENDING_SECONDS
     while not done():
         if time.monotonic() > deadline:
-            raise ProviderError(f"{complaint} within {_END_SECONDS:.0f} s")
+            raise ProviderError(f"{complaint} within {_ENDING_SECONDS:.0f} s")
         time.sleep(_TICK)

@@ -89,9 +89,9 @@ def _started(pid: int) -> int:
 
 
 def _is_left(pid: int, started: int) -> bool:
-    """Whether a process is there still; one that has ended and that the machine's first process will collect is not."""
+    """Whether a process is there still; one that has ended, and that its parent has yet to collect, is not."""
     fields = _read(pid, "stat").rpartition(")")[2].split()
-    return _started(pid) == started and fields[:2] != ["Z", "1"]
+    return _started(pid) == started and fields[0] != "Z"
 
 
 def _network(pid: int) -> str:
