@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from integration.kube import Kube, TooLate
-from integration.session import SESSION_LABEL, Session, SessionOperator
+from integration.session import SESSION_LABEL, InstalledOperator, Session
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -75,8 +75,9 @@ def images(session: Session) -> Images:
 
 
 @pytest.fixture(scope="session")
-def operator(session: Session, images: Images, request: pytest.FixtureRequest) -> SessionOperator:
+def operator(session: Session, images: Images, request: pytest.FixtureRequest) -> InstalledOperator:
     """The operator of the session, which looks after the namespaces of all tests that ask for `kube`."""
+    session.define()
     return session.operator(
         images,
         [
@@ -89,7 +90,7 @@ def operator(session: Session, images: Images, request: pytest.FixtureRequest) -
 
 
 @pytest.fixture
-def kube(session: Session, operator: SessionOperator, request: pytest.FixtureRequest) -> Iterator[Kube]:
+def kube(session: Session, operator: InstalledOperator, request: pytest.FixtureRequest) -> Iterator[Kube]:
     """A namespace of the test's own, which the session's operator looks after."""
     yield from _namespace(session, request, ATTENDED["kube"])
     assert operator.refusals() == [], "the operator lacks permissions"
@@ -105,7 +106,8 @@ def second_kube(kube: Kube, session: Session, request: pytest.FixtureRequest) ->
 
 @pytest.fixture
 def unattended(session: Session, request: pytest.FixtureRequest) -> Iterator[Kube]:
-    """A namespace of the test's own that no operator looks after."""
+    """A namespace of the test's own that no operator looks after, where Clusters can be made."""
+    session.define()
     yield from _namespace(session, request, "-own")
 
 

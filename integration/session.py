@@ -24,7 +24,7 @@ from integration.cluster.cache import once
 from integration.cluster.choice import select
 from integration.cluster.paths import Paths
 from integration.cluster.provider import Images
-from integration.kube import Kube, overlay
+from integration.kube import CLUSTERS, OPERATOR_LABEL, Kube, Manifest, overlay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,10 +68,17 @@ class Session:
         """The images under test, built and loaded by the first process that asks: all test the same code."""
         return Images(**self._once("images", lambda: asdict(select().images())))
 
-    def operator(self, images: Images, namespaces: Sequence[str]) -> SessionOperator:
-        """The session's operator, installed by the first process that asks, for these namespaces."""
+    def define(self) -> None:
+        """Bring the CustomResourceDefinition up to date. It stays at the end: with it, all Clusters would go."""
+        self._once("definition", _define)
+
+    def operator(self, images: Images, namespaces: Sequence[str]) -> InstalledOperator:
+        """The session's operator, installed by the first process that asks, for these namespaces.
+
+        Call `define` before.
+        """
         self._once("operator", lambda: _install(self, images.operator, namespaces))
-        return SessionOperator(Kube(self.name), deployment=f"dask-operator-{self.name}")
+        return InstalledOperator(Kube(self.name), deployment=f"dask-operator-{self.name}")
 
     def end(self) -> None:
         """Remove what is left of the session in the cluster, without waiting for it to be gone."""
@@ -82,16 +89,21 @@ class Session:
         shutil.rmtree(self.folder)
         del os.environ[FOLDER_VARIABLE]
 
-    def _once(self, name: str, make: Callable[[], dict[str, str]]) -> dict[str, str]:
-        found: dict[str, str] = json.loads(
+    def _once(self, name: str, make: Callable[[], Manifest]) -> Manifest:
+        found: Manifest = json.loads(
             once(self.folder / name, lambda path: path.write_text(json.dumps(make()))).read_text()
         )
         return found
 
 
 @dataclass(frozen=True)
-class SessionOperator:
-    """The operator that looks after the tests' namespaces."""
+class InstalledOperator:
+    """An operator that runs in the cluster.
+
+    Attributes:
+        kube: its namespace.
+        deployment: its Deployment's name.
+    """
 
     kube: Kube
     deployment: str
@@ -105,18 +117,20 @@ class SessionOperator:
         return _REFUSED.findall(self.log())
 
     def restarts(self) -> int:
-        """How often its container ended."""
-        pods = self.kube.objects().items
-        return sum(
-            status["restartCount"]
-            for pod in pods
-            if pod["kind"] == "Pod"
-            for status in pod["status"].get("containerStatuses", ())
-        )
+        """How often its container ended and was started again."""
+        column = "--output=jsonpath={.items[*].status.containerStatuses[*].restartCount}"
+        return sum(map(int, self.kube.run("get", "pods", f"--selector={OPERATOR_LABEL}", column).split()))
+
+
+def _define() -> Manifest:
+    kube = Kube("default")
+    kube.run("apply", f"--filename={CHECKOUT / 'deploy' / 'base' / 'crd.yaml'}")
+    kube.run("wait", "--for=condition=Established", f"crd/{CLUSTERS}", "--timeout=30s")
+    return {}
 
 
 def _install(session: Session, image: str, namespaces: Sequence[str]) -> dict[str, str]:
-    arguments = ["run", *(f"--namespace={namespace}" for namespace in namespaces)]
+    arguments = ["run", "--lease=dask-operator", *(f"--namespace={namespace}" for namespace in namespaces)]
     labels = {SESSION_LABEL: session.name}
     ours = {**labels, existing.NAMESPACE_LABEL: Paths.here().key}
     patches = [
@@ -134,17 +148,16 @@ def _install(session: Session, image: str, namespaces: Sequence[str]) -> dict[st
         images={"dask-k8s-operator": image},
         patches=patches,
     ) as kustomization:
-        # Not with the namespace of the kubectl command: what has none, has none.
         kube.apply_kustomization(kustomization)
     kube.run("rollout", "status", f"deployment/dask-operator-{session.name}", "--timeout=80s")
-    return {"namespace": session.name}
+    return {}
 
 
-def _replace(kind: str, path: str, value: object) -> dict[str, object]:
+def _replace(kind: str, path: str, value: object) -> Manifest:
     return {"target": {"kind": kind}, "patch": json.dumps([{"op": "replace", "path": path, "value": value}])}
 
 
-def _add_labels(kind: str, labels: dict[str, str]) -> dict[str, object]:
+def _add_labels(kind: str, labels: dict[str, str]) -> Manifest:
     changes = [
         {"op": "add", "path": f"/metadata/labels/{key.replace('/', '~1')}", "value": value}
         for key, value in labels.items()

@@ -1,0 +1,92 @@
+"""Workers that go although nobody scaled: killed, deleted by others, or done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from integration.dask_cluster import DaskCluster
+from integration.worker_process import SHARED, send_signal
+
+if TYPE_CHECKING:
+    from integration.agent.client import Agent
+    from integration.cluster.provider import Images
+    from integration.kube import Kube, Manifest
+
+_RETIRE_MYSELF = """
+import json, os
+from urllib.request import Request, urlopen
+
+api = os.environ["DASK_SCHEDULER_DASHBOARD"] + "/api/v1/"
+workers = json.load(urlopen(api + "get_workers"))["workers"]
+[own] = [worker["address"] for worker in workers if worker["name"] == os.environ["DASK_WORKER_NAME"]]
+request = Request(api + "retire_workers", json.dumps({"workers": [own]}).encode(), {"Content-Type": "application/json"})
+assert own in json.load(urlopen(request))
+"""
+
+
+def test_a_killed_worker_is_started_again(kube: Kube, images: Images) -> None:
+    """In its own pod: what it held is gone, which nobody can prevent, and what the others hold is not."""
+    cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=2, worker=SHARED)
+    with cluster.client(images.dask) as agent:
+        agent.hold(scattered=0, computed=20)
+        before = {pod["metadata"]["uid"] for pod in cluster.workers()}
+        victim = cluster.workers()[0]["metadata"]["name"]
+        send_signal(kube, victim, "KILL")
+        kube.wait("the worker was started again", lambda objects: _restarts(objects.find("Pod", victim)) == 1)
+        cluster.wait_settled(2)
+        agent.wait_for_workers(2)
+        assert {pod["metadata"]["uid"] for pod in cluster.workers()} == before
+        audit = agent.audit()
+        assert (audit.held, audit.lost, audit.wrong) == (20, (), ()), audit
+
+
+def test_a_deleted_worker_pod_hands_its_data_over(kube: Kube, images: Images) -> None:
+    """It is replaced at once, which is what gives the only worker of a cluster somebody to hand its data to."""
+    cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=1)
+    with cluster.client(images.dask) as agent:
+        agent.hold(scattered=20, computed=20)
+        (only,) = _names(cluster)
+        kube.delete("pod", only)
+        cluster.wait_settled(1)
+        agent.wait_for_workers(1)
+        assert only not in _names(cluster)
+        assert agent.audit().intact, agent.audit()
+
+
+def test_all_worker_pods_deleted_at_once(kube: Kube, images: Images) -> None:
+    cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=3)
+    with cluster.client(images.dask) as agent:
+        agent.hold(scattered=30, computed=30)
+        before = _names(cluster)
+        kube.delete("pod", *before)
+        cluster.wait_settled(3)
+        agent.wait_for_workers(3)
+        assert before.isdisjoint(_names(cluster))
+        assert agent.audit().intact, agent.audit()
+
+
+def test_a_completed_worker_pod_is_replaced(kube: Kube, images: Images) -> None:
+    """A retired worker ends with status 0, so its pod is Succeeded; nobody asked for fewer workers, though."""
+    cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=2)
+    with cluster.client(images.dask) as agent:
+        agent.hold(scattered=20, computed=20)
+        victim = min(_names(cluster))
+        _retire(agent, kube, victim)
+        kube.wait(f"{victim} is gone", lambda objects: objects.find("Pod", victim) is None)
+        cluster.wait_settled(2)
+        agent.wait_for_workers(2)
+        assert agent.audit().intact, agent.audit()
+
+
+def _retire(agent: Agent, kube: Kube, pod: str) -> None:
+    assert pod in {worker.name for worker in agent.workers()}
+    kube.exec(pod, "python3", "-c", _RETIRE_MYSELF)
+
+
+def _names(cluster: DaskCluster) -> set[str]:
+    return {pod["metadata"]["name"] for pod in cluster.workers()}
+
+
+def _restarts(pod: Manifest | None) -> int:
+    assert pod is not None, "the pod itself is gone"
+    return int(pod["status"]["containerStatuses"][0]["restartCount"])
