@@ -40,6 +40,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.stash[SESSION].end()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a module together where they share something expensive: all but those with namespaces."""
     for item in items:
