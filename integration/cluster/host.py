@@ -32,6 +32,7 @@ _UNPACKED = {
     "busybox-static": "busybox",
     "containerd": "containerd",
     "containernetworking-plugins": "ptp",
+    "docker.io": "dockerd",
     "etcd-server": "etcd",
     "runc": "runc",
 }
