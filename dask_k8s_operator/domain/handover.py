@@ -115,7 +115,7 @@ def _is_due(entry: Retiring, retirement: Retirement, holdings: Holdings, *, peer
         return False
     if entry.asked is None or (entry.refused and entry.peers != peers):
         return True
-    if entry.drained and entry.asked <= entry.drained:
+    if entry.drained and entry.asked < entry.drained:  # equal once it is asked on the news that it is drained
         executing = holdings.detail is not None and any(holdings.detail.executing.get(a) for a in addresses)
         return not executing or now >= entry.drained + retirement.drain
     # Released data is reason enough not to wait any longer, but an actor that holds no bytes is refused all the same.
