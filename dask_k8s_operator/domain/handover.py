@@ -104,9 +104,13 @@ def requests(
 
 
 def _next_step(entry: Retiring, cluster: Cluster, holdings: Holdings) -> Literal["drain", "retire"]:
-    can_drain = holdings.detail is not None and cluster.retirement.drain > timedelta(0)
-    same_process = holdings.addresses_of([entry.uid]) == frozenset(entry.addresses)
-    return "drain" if can_drain and not (entry.drained and same_process) else "retire"
+    if holdings.detail is None or cluster.retirement.drain <= timedelta(0):
+        return "retire"
+    addresses = holdings.addresses_of([entry.uid])
+    # A drained worker never works again. One at the same address that does is a later process: the container was
+    # restarted, and ports are fixed.
+    same_process = addresses == frozenset(entry.addresses) and not addresses & holdings.detail.running
+    return "retire" if entry.drained and same_process else "drain"
 
 
 def _is_due(entry: Retiring, retirement: Retirement, holdings: Holdings, *, peers: str, now: datetime) -> bool:
