@@ -1,0 +1,383 @@
+"""The state of the modelled world: immutable, comparable, and the same for states that differ in names alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any, NamedTuple
+
+STRANGER = 0
+"""The uid of a worker that isn't the Cluster's: in the scheduler's list, in no pod."""
+
+
+HOOK = 100
+"""What a hook's pod's uid is added to where operators are numbered from 1."""
+
+
+class Violation(Exception):
+    """A promise of the operator is broken; the kind is what the module's docstring lists."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+
+
+class Process(IntEnum):
+    """What a pod's worker process does, whatever the kubelet has reported of it."""
+
+    NONE = 0
+    UP = 1
+    LEFT = 2  # retired: it will exit by itself and never come back
+
+
+class Phase(IntEnum):
+    """What the kubelet has reported of a pod."""
+
+    PENDING = 0
+    STARTED = 1
+    FINISHED = 2
+
+
+class Member(IntEnum):
+    """What the scheduler takes a worker for."""
+
+    NO = 0
+    RUNNING = 1
+    CLOSING = 2
+
+
+class Outcome(IntEnum):
+    """What became of one worker that a call names."""
+
+    PENDING = 0
+    OK = 1
+    REFUSED = 2
+    UNKNOWN = 3
+
+
+class Stage(StrEnum):
+    """How far an operator's pass has come."""
+
+    IDLE = "idle"
+    PODS = "has read the pods"
+    CALLS = "has read its calls"
+    DETAIL = "has read the scheduler's detail"
+    ACT = "acts"
+
+
+class Pod(NamedTuple):
+    """A pod and the worker in it.
+
+    Attributes:
+        uid: grows with each creation, so that older is smaller.
+        name: as it was planned; empty for those that are there at the beginning.
+        base: what its creation was decided on.
+        rv: how often the API server's object was written.
+        restarted: the process has been replaced and the kubelet hasn't reported it.
+        deleter: who asked for the deletion: "", "user", "operator", or "excused" for a deadline of the user's.
+        hidden: its worker registers under a name and an address that don't tell the pod.
+    """
+
+    uid: int
+    name: str
+    base: Base | None
+    process: Process
+    phase: Phase
+    member: Member
+    rv: int = 0
+    restarted: bool = False
+    deleter: str = ""
+    hidden: bool = False
+
+
+class Base(NamedTuple):
+    """What a creation was decided on: a version of the Cluster and the pods that there were."""
+
+    rv: int
+    uids: tuple[int, ...]
+    missing: int
+
+
+class Entry(NamedTuple):
+    """One of `status.workers.retiring`.
+
+    Attributes:
+        addressed: it had a worker when it was chosen or last asked for.
+        since: whether that is long ago; so are `asked` and `drained`.
+        sequence: of `asked` and `drained`: 0 if it was asked first, 1 at the same moment, 2 if it was drained first.
+        peers: those whom the digest is made of.
+    """
+
+    uid: int
+    addressed: bool
+    since: bool
+    asked: bool | None
+    drained: bool | None
+    sequence: int
+    moved: bool
+    refused: bool
+    peers: tuple[int, ...]
+
+
+class Status(NamedTuple):
+    """What matters of a Cluster's status."""
+
+    observed: bool
+    entries: tuple[Entry, ...]
+    blocked: str
+    live: int
+    ready: int
+
+
+class Target(NamedTuple):
+    """One worker that a call names, and the state that a refusal puts it back into."""
+
+    uid: int
+    before: Member
+    outcome: Outcome
+    may_interrupt: bool
+
+
+class Call(NamedTuple):
+    """A call to drain or retire workers, as the scheduler has it.
+
+    Attributes:
+        owner: the operator's number, `HOOK` and a pod's uid for its hook, or 0 once nobody awaits the answer.
+        old: it has gone on for long.
+    """
+
+    owner: int
+    kind: str
+    targets: tuple[Target, ...]
+    old: bool = False
+
+
+class Answer(NamedTuple):
+    """An answer that an operator's register holds."""
+
+    kind: str
+    uids: tuple[int, ...]
+    listed: tuple[int, ...]
+
+
+class Action(NamedTuple):
+    """Something that an operator is about to do.
+
+    Attributes:
+        kind: create, delete, drain or retire.
+        uids: of the pods concerned.
+        name: of the pod to create.
+        base: for a creation.
+        limit: for a creation, how many pods were wanted; for a deletion, the resourceVersion or -1 for none.
+        excused: uids whose data or tasks the user has given up.
+    """
+
+    kind: str
+    uids: tuple[int, ...] = ()
+    name: str = ""
+    base: Base | None = None
+    limit: int = 0
+    excused: tuple[int, ...] = ()
+
+
+class Operator(NamedTuple):
+    """One process of the operator.
+
+    Attributes:
+        number: from 1.
+        seen: what has been read so far in this pass.
+        rv: of the Cluster as it was read, or written since.
+        status: what is to be written first.
+        settles: the answers that the status remembers once it is written.
+        passes: how many more it will make; None: no limit.
+    """
+
+    number: int
+    stage: Stage = Stage.IDLE
+    seen: tuple[Any, ...] = ()
+    rv: int = -1
+    status: Status | None = None
+    settles: frozenset[int] = frozenset()
+    actions: tuple[Action, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    passes: int | None = None
+
+
+class Budget(NamedTuple):
+    """How much may still go wrong or be asked for."""
+
+    user: int
+    crashes: int
+    faults: int
+
+
+class World(NamedTuple):
+    """Everything.
+
+    Attributes:
+        keys: the holders of each key, sorted.
+        tasks: where each runs; 0 for nowhere yet.
+        late: creations whose request is still on its way though nobody awaits it.
+    """
+
+    replicas: int
+    rv: int
+    status: Status
+    pods: tuple[Pod, ...]
+    keys: tuple[tuple[int, ...], ...]
+    tasks: tuple[int, ...]
+    calls: tuple[Call, ...]
+    operators: tuple[Operator, ...]
+    late: tuple[Action, ...]
+    budget: Budget
+    stranger: bool
+    next_uid: int
+
+    def pod(self, uid: int) -> Pod | None:
+        """The pod with this uid, if there is one still."""
+        for pod in self.pods:
+            if pod.uid == uid:
+                return pod
+        return None
+
+    def with_pod(self, pod: Pod) -> World:
+        """The world with a pod changed."""
+        return self._replace(pods=tuple(pod if other.uid == pod.uid else other for other in self.pods))
+
+    def with_operator(self, operator: Operator) -> World:
+        """The world with an operator changed."""
+        return self._replace(
+            operators=tuple(operator if other.number == operator.number else other for other in self.operators)
+        )
+
+    def running(self) -> list[int]:
+        """Workers that take tasks and data."""
+        found = [pod.uid for pod in self.pods if pod.member is Member.RUNNING]
+        return [STRANGER, *found] if self.stranger else found
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The bounds of a world and what can happen in it.
+
+    Attributes:
+        workers: how many at the beginning, and the most that users scale to.
+        keys: the most keys at a time.
+        user: what users may do: scale, delete, put, release, submit, kill.
+        hook: worker pods have a preStop hook.
+        rpc: the scheduler's RPC port can be used.
+        split: other things happen between the reads of one look.
+        late: a lost creation may still arrive.
+        deadline: `onTimeout: Delete`.
+        hidden: the first pod's worker can't be matched to it.
+        stranger: the scheduler has a worker of somebody else's, too.
+        pending: that many of the pods at the beginning have not started.
+        held: the numbers of copies of each key at the beginning.
+    """
+
+    workers: int
+    keys: int
+    actions: int = 1
+    crashes: int = 0
+    faults: int = 0
+    user: frozenset[str] = frozenset({"scale"})
+    hook: bool = True
+    rpc: bool = True
+    split: bool = False
+    late: bool = False
+    deadline: bool = False
+    hidden: bool = False
+    stranger: bool = False
+    pending: int = 0
+    second: bool = False
+    tasks: int = 0
+
+
+def canonical(world: World) -> tuple[Any, ...]:
+    """What two worlds have in common exactly if they behave alike: names become ranks, versions "still the same"."""
+    order = {uid: rank for rank, uid in enumerate(_mentioned(world), start=1)}
+    order[STRANGER] = STRANGER
+    alive = {pod.uid: pod.rv for pod in world.pods}
+    busy = any(operator.stage is not Stage.IDLE for operator in world.operators) or bool(world.late)
+    taken = {pod.name: order[pod.uid] for pod in world.pods if pod.name}
+
+    def base(base: Base | None) -> Any:
+        if base is None or not all(uid in alive for uid in base.uids):
+            return None
+        return world.rv - base.rv, tuple(order[uid] for uid in base.uids), base.missing
+
+    def action(action: Action) -> Any:
+        if action.kind == "create":
+            return "create", taken.get(action.name), base(action.base) or action.name, action.limit
+        if action.kind == "delete":
+            still = action.limit < 0 or alive.get(action.uids[0]) == action.limit
+            return "delete", order[action.uids[0]] if action.uids[0] in alive else None, still, bool(action.excused)
+        return action.kind, tuple(order[u] for u in action.uids), tuple(order[u] for u in action.excused)
+
+    def seen(part: Any) -> Any:
+        return part.renamed(order, alive, world.rv) if hasattr(part, "renamed") else part
+
+    return (
+        world.replicas,
+        _renamed_status(world.status, order, alive),
+        tuple(
+            (order[p.uid], base(p.base) if busy else None, *p[3:6], p.restarted, p.deleter, p.hidden)
+            for p in world.pods
+        ),
+        tuple(sorted(tuple(order[uid] for uid in key) for key in world.keys)),
+        tuple(sorted(order[uid] for uid in world.tasks)),
+        tuple(
+            sorted(
+                (
+                    c.owner if c.owner < HOOK else HOOK + order[c.owner - HOOK],
+                    c.kind,
+                    tuple((order[t.uid], *t[1:]) for t in c.targets),
+                    c.old,
+                )
+                for c in world.calls
+            )
+        ),
+        tuple(
+            (
+                o.stage,
+                tuple(seen(part) for part in o.seen),
+                o.rv == world.rv,
+                _renamed_status(o.status, order, alive) if o.status else None,
+                tuple(sorted(order[u] for u in o.settles)),
+                tuple(action(a) for a in o.actions),
+                tuple((a.kind, tuple(order[u] for u in a.uids), tuple(order[u] for u in a.listed)) for a in o.answers),
+                o.passes,
+            )
+            for o in world.operators
+        ),
+        tuple(action(a) for a in world.late),
+        world.budget,
+    )
+
+
+def _renamed_status(status: Status, order: dict[int, int], alive: dict[int, int]) -> Any:
+    entries = tuple(
+        (order[e.uid], *e[1:8], tuple(order[u] for u in e.peers) if all(u in alive or not u for u in e.peers) else None)
+        for e in status.entries
+    )
+    return status.observed, entries, status.blocked, status.live, status.ready
+
+
+def _mentioned(world: World) -> list[int]:
+    uids = {pod.uid for pod in world.pods}
+    uids.update(entry.uid for entry in world.status.entries)
+    for call in world.calls:
+        uids.update(target.uid for target in call.targets)
+    for operator in world.operators:
+        for part in operator.seen:
+            if hasattr(part, "uids"):
+                uids.update(part.uids())
+        uids.update(operator.settles)
+        for action in operator.actions:
+            uids.update(action.uids)
+        for answer in operator.answers:
+            uids.update(answer.uids)
+        if operator.status:
+            uids.update(entry.uid for entry in operator.status.entries)
+    uids.discard(STRANGER)
+    return sorted(uids)
