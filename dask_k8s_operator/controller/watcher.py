@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import kopf
 
+from dask_k8s_operator.clients.kubernetes import ConfigurationError
 from dask_k8s_operator.controller.keys import ClusterKey
 from dask_k8s_operator.domain import names
 
@@ -32,14 +33,20 @@ async def watch(wake: Wake, *, namespaces: tuple[str, ...], stop: asyncio.Event)
         wake: called with the key of the Cluster that an event is about, and the seconds to wait for more events.
         namespaces: those to watch; empty: all.
         stop: set when a signal says that the process is to end: kopf takes SIGTERM and SIGINT for itself.
+
+    Raises:
+        ConfigurationError: the API server refuses the credentials, and no others are to be had.
     """
-    await kopf.operator(
-        registry=_registry(wake, stop),
-        settings=_settings(),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-    )
+    try:
+        await kopf.operator(
+            registry=_registry(wake, stop),
+            settings=_settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+    except kopf.LoginError as error:
+        raise ConfigurationError(f"the API server no longer takes the credentials that there are: {error}") from error
 
 
 def _registry(wake: Wake, stop: asyncio.Event) -> kopf.OperatorRegistry:
@@ -50,11 +57,23 @@ def _registry(wake: Wake, stop: asyncio.Event) -> kopf.OperatorRegistry:
     async def _stopping(**_: Any) -> None:
         stop.set()
 
+    seen: dict[ClusterKey, tuple[Any, ...]] = {}
+
     # Handlers return nothing: kopf would write a returned value to the status. They are coroutines: kopf runs
     # anything else in threads, and the queue belongs to the event loop.
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-    async def _cluster_changed(*, name: str, namespace: str | None, **_: Any) -> None:
-        wake(ClusterKey(str(namespace), name), 0.0)
+    async def _cluster_changed(
+        *, event: kopf.RawEvent, name: str, namespace: str | None, meta: kopf.Meta, **_: Any
+    ) -> None:
+        key = ClusterKey(str(namespace), name)
+        state = tuple(meta.get(field) for field in ("uid", "generation", "deletionTimestamp"))
+        # Anything else that is modified is the status, by the operator itself. If that woke it, a status that says
+        # something new about each try would start the next one at once, against the backoff.
+        if event["type"] != "MODIFIED" or seen.get(key) != state:
+            wake(key, 0.0)
+        seen[key] = state
+        if event["type"] == "DELETED":
+            del seen[key]
 
     async def _child_changed(*, namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
         wake(ClusterKey(str(namespace), labels[names.LABEL_CLUSTER]), SETTLE_SECONDS)
