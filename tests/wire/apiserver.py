@@ -1,0 +1,219 @@
+"""A Kubernetes API server in the test process: kmock, and the little more that the operator needs of one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from kmock import KubernetesEmulator, KubernetesError, action, resource
+
+from dask_k8s_operator.domain import names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aiohttp import web
+    from kmock import Request
+
+    from tests.wire.dask import FakeDask
+
+NAMESPACE = "science"
+PATIENCE_SECONDS = 20.0
+CLUSTERS = resource(names.GROUP, names.VERSION, names.PLURAL)
+PODS, SERVICES, DEPLOYMENTS = resource("v1/pods"), resource("v1/services"), resource("apps/v1/deployments")
+KINDS = {
+    CLUSTERS: "Cluster",
+    PODS: "Pod",
+    SERVICES: "Service",
+    DEPLOYMENTS: "Deployment",
+    resource("v1/namespaces"): "Namespace",  # kopf waits until it has found it, and then doesn't use it
+}
+
+_PROXY = re.compile(r"/api/v1/namespaces/([^/]+)/services/http:([^/]+)-scheduler:http-dashboard/proxy(/.*)")
+_VERBS = {"get", "list", "watch", "create", "patch", "delete"}
+
+
+@dataclass
+class Fault:
+    """What goes wrong with some requests.
+
+    Attributes:
+        where: with which.
+        carried_out: whether they are carried out all the same.
+        error: what they are answered; None: nothing, the connection breaks.
+        times: with how many of them.
+        met: how many it went wrong with.
+    """
+
+    where: Callable[[Request], bool]
+    carried_out: bool
+    error: KubernetesError | None
+    times: float
+    met: int = 0
+
+
+def of(verb: action, kind: resource) -> Callable[[Request], bool]:
+    """The operator's own requests of one sort."""
+    return lambda request: request.action == verb and request.resource == kind and not from_test(request)
+
+
+def request_body(request: Request) -> dict[str, Any]:
+    """What was sent, before it was stamped."""
+    body: dict[str, Any] = json.loads(request.body)
+    return body
+
+
+def from_test(request: Request) -> bool:
+    """Whether the test made this request, as kubelet, user or controller."""
+    return "kmock" in request.headers.get("User-Agent", "")
+
+
+@attrs.define(kw_only=True)
+class ApiServer(KubernetesEmulator):
+    """What kmock does, with the metadata that API servers fill in, services/proxy, and requests that fail."""
+
+    dask: FakeDask | None = None
+    _faults: list[Fault] = attrs.field(factory=list, init=False)
+    _versions: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1), init=False)
+    _news: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Serve the kinds that the operator uses."""
+        super().__attrs_post_init__()
+        for kind, name in KINDS.items():
+            self.resources[kind] = {
+                "kind": name,
+                "singular": name.lower(),
+                "namespaced": True,
+                "verbs": _VERBS,
+                "shortnames": [],
+                "categories": [],
+                "subresources": [],
+            }
+
+    # What a test does to it.
+
+    def refuse(self, where: Callable[[Request], bool], status: int, message: str = "no", *, times: float = 1) -> Fault:
+        """Answer the next of these requests with an error, and don't carry them out."""
+        return self._have(
+            Fault(where, carried_out=False, error=KubernetesError(status, "Refused", message), times=times)
+        )
+
+    def lose_answer(self, where: Callable[[Request], bool], *, times: float = 1) -> Fault:
+        """Carry the next of these requests out, and break the connection instead of answering."""
+        return self._have(Fault(where, carried_out=True, error=None, times=times))
+
+    def hang_up(self, where: Callable[[Request], bool], *, times: float = 1) -> Fault:
+        """Break the connection at the next of these requests, which are not carried out."""
+        return self._have(Fault(where, carried_out=False, error=None, times=times))
+
+    def recover(self) -> None:
+        """Have nothing go wrong any more."""
+        self._faults.clear()
+
+    def add(self, kind: resource, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Have an object before anybody watches."""
+        whole: dict[str, Any] = json.loads(json.dumps(manifest))
+        self._stamp(whole)
+        self._objects[kind, NAMESPACE, whole["metadata"]["name"]] = whole
+        return whole
+
+    async def change(self, kind: resource, name: str, change: Mapping[str, Any]) -> None:
+        """Change an object as somebody else: the kubelet, a controller, a user."""
+        async with self.patch(self.path_of(kind, name), json=change) as answer:
+            answer.raise_for_status()
+
+    def path_of(self, kind: resource, name: str) -> str:
+        """Where an object is."""
+        group = f"/apis/{kind.group}" if kind.group else "/api"
+        return f"{group}/{kind.version}/namespaces/{NAMESPACE}/{kind.plural}/{name}"
+
+    async def drop_watches(self, kind: resource) -> None:
+        """Tell all who watch that they have missed too much: list again."""
+        gone = {"kind": "Status", "code": 410, "metadata": {"namespace": NAMESPACE}}
+        await self._buses[kind].put({"type": "ERROR", "object": gone})
+
+    # What a test sees of it.
+
+    def all(self, kind: resource) -> list[dict[str, Any]]:
+        """The objects of a kind that are there."""
+        return [found.raw for (what, _, _), found in self.objects.items() if what == kind and not found.deleted]
+
+    def one(self, kind: resource, name: str) -> dict[str, Any]:
+        """One object."""
+        return self.objects[kind, NAMESPACE, name].raw
+
+    def asked(self, verb: action | None = None, kind: resource | None = None) -> list[Request]:
+        """The operator's own requests."""
+        return [
+            request
+            for request in self
+            if not from_test(request)
+            and (verb is None or request.action == verb)
+            and (kind is None or request.resource == kind)
+        ]
+
+    async def until(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait until something holds, looking again after each request.
+
+        Raises:
+            AssertionError: it still doesn't, after a time that is long even for a machine that is busy.
+        """
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while not condition():
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), 0.1)
+            assert asyncio.get_running_loop().time() < deadline, f"still not so: {what}"
+
+    # What it does.
+
+    async def _handle(self, request: Request) -> web.StreamResponse:
+        try:
+            fault = next((f for f in self._faults if f.met < f.times and f.where(request)), None)
+            if fault is None:
+                return await self._carry_out(request)
+            fault.met += 1
+            if fault.carried_out:
+                await self._carry_out(request)
+            if fault.error is None:
+                _break_connection(request)
+            raise fault.error or KubernetesError(500, "Nobody", "reads this")
+        finally:
+            self._news.set()
+
+    async def _carry_out(self, request: Request) -> web.StreamResponse:
+        proxied = _PROXY.fullmatch(request.url.path)
+        if proxied is not None:
+            assert self.dask is not None, "there is no scheduler behind this Service"
+            return await self.dask.respond(request.method.value, proxied[3], request.body)
+        if request.action in {action.CREATE, action.UPDATE}:
+            self._stamp(request.data)
+        return await super()._handle(request)
+
+    def _have(self, fault: Fault) -> Fault:
+        self._faults.append(fault)
+        return fault
+
+    def _stamp(self, manifest: dict[str, Any]) -> None:
+        metadata = manifest.setdefault("metadata", {})
+        version = str(next(self._versions))
+        metadata["resourceVersion"] = version
+        if "name" in metadata:
+            metadata.setdefault("uid", f"uid-{version}")
+            metadata.setdefault("namespace", NAMESPACE)
+            metadata.setdefault("generation", 1)
+            metadata.setdefault("creationTimestamp", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def _break_connection(request: Request) -> None:
+    raw = request._raw_request
+    if raw is not None and raw.transport is not None:
+        raw.transport.abort()
