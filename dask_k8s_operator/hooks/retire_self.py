@@ -8,6 +8,8 @@ them, and tries again until they are retired or gone from the list.
 - Refused (nobody can take the data yet): again after a pause. The operator starts the replacement pod
   meanwhile, so even the last worker of a cluster finds somebody.
 - Not registered: looks twice, since a worker may register between the first look and its SIGTERM.
+- Retired: waits up to 20 s until the worker has closed its port. A SIGTERM in the middle of its closing starts a
+  second one, and the process can hang then until the grace period ends.
 - No connection or no such name, several times in a row: the scheduler is gone, as when the whole cluster is
   being deleted, and there is nobody to hand data to. It has to be several times: a Service without a ready
   scheduler refuses connections for a moment, too. (Workers whose scheduler is gone exit in seconds anyway.)
@@ -32,6 +34,7 @@ import os
 import sys
 import time
 from http.client import HTTPException
+from socket import create_connection
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
@@ -75,3 +78,9 @@ if __name__ == "__main__":
             sys.exit("The scheduler's HTTP API is off: can't hand over this worker's data")
         time.sleep(2)
         seen.append(_attempt())
+    for _ in range(100 if seen[-1] in ("retired", "not registered") else 0):
+        try:
+            create_connection((IP, int(ENV("DASK_WORKER_PORT", ""))), 1).close()
+        except (OSError, ValueError):
+            break  # closed
+        time.sleep(0.2)
