@@ -150,6 +150,8 @@ class KubernetesClient:
                 crd = f"the CustomResourceDefinition {names.PLURAL}.{names.GROUP} is not installed"
                 raise ConfigurationError(f"{crd}: kubectl apply -k deploy/") from error
             except Refused as error:
+                if error.status == HTTPStatus.UNAUTHORIZED:
+                    raise ConfigurationError(f"the API server doesn't take the credentials: {error}") from error
                 raise ConfigurationError(f"can't read Clusters, apply the RBAC of deploy/: {error}") from error
 
     async def get_cluster(self, namespace: str, name: str) -> Manifest | None:

@@ -46,7 +46,8 @@ async def watch(wake: Wake, *, namespaces: tuple[str, ...], stop: asyncio.Event)
             namespaces=namespaces,
         )
     except kopf.LoginError as error:
-        raise ConfigurationError(f"the API server no longer takes the credentials that there are: {error}") from error
+        whose = "of the kubeconfig or of the pod's service account"
+        raise ConfigurationError(f"the API server no longer takes the credentials {whose}: renew them") from error
 
 
 def _registry(wake: Wake, stop: asyncio.Event) -> kopf.OperatorRegistry:

@@ -480,7 +480,6 @@ def _pod(uid: int, phase: Phase, rv: int, *, deleted: bool) -> snapshot.Pod:
         ip=_address(uid, frozenset())[6:-5] if phase is not Phase.PENDING else None,
         created=OLD + timedelta(seconds=uid),
         started=phase is not Phase.PENDING,
-        running=phase is Phase.STARTED,
         ready=phase is Phase.STARTED,
         finished=phase is Phase.FINISHED,
         terminating=deleted,
@@ -555,4 +554,4 @@ def _digests(listed: tuple[int, ...], cluster: SeenCluster) -> dict[str, tuple[i
 
 @lru_cache(maxsize=10_000)
 def _digest(uids: tuple[int, ...], hidden: frozenset[int]) -> str:
-    return handover._digest(frozenset(_address(uid, hidden) for uid in uids))
+    return handover.digest(frozenset(_address(uid, hidden) for uid in uids))

@@ -168,10 +168,14 @@ class ApiServer(KubernetesEmulator):
         """
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while not condition():
-            self._news.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), 0.1)
+            await self.next_request()
             assert asyncio.get_running_loop().time() < deadline, f"still not so: {what}"
+
+    async def next_request(self) -> None:
+        """Wait for the next request, but for no longer than a moment: what is waited for may come without one."""
+        self._news.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), 0.1)
 
     # What it does.
 

@@ -175,7 +175,8 @@ class TestRefusedCreations:
             told = f"for the {len(tries)}. time"
             await api.until(lambda: told in world.condition("TemplateValid")[2], "the condition tells the last one")
         pauses = [after - before for before, after in pairwise(tries)]
-        assert min(pauses) >= 0.2, "the first backoff"
+        # News from before the deletion may have started the second try.
+        assert pauses[1] >= 0.4
         assert pauses[2] >= 0.8
 
     async def test_one_that_is_refused_keeps_no_other_from_being_made(
