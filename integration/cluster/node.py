@@ -30,6 +30,7 @@ _START = (
 _ENTER = 'for group in $0; do echo 0 >"$group/cgroup.procs" || exit; done; exec unshare --cgroup "$@"'
 _TICK = 0.05
 _STARTING_SECONDS = 30.0
+_GONE_SECONDS = 1.0
 _ENDING_SECONDS = 20.0
 
 
@@ -87,8 +88,11 @@ def start(state: Path, *, cgroup: str) -> Node:
             stderr=output,
             check=True,
         )
-    deadline = time.monotonic() + _STARTING_SECONDS
-    while processes(state) and time.monotonic() < deadline:
+    begun = seen = time.monotonic()
+    # A process that is just becoming another program has no command line for a moment, so one look proves nothing.
+    while time.monotonic() < min(begun + _STARTING_SECONDS, seen + _GONE_SECONDS):
+        if processes(state):
+            seen = time.monotonic()
         if (state / "components.json").exists() and (node := find(state)):
             return node
         time.sleep(_TICK)
