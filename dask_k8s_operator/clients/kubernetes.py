@@ -25,6 +25,7 @@ _COLLECTIONS = {
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
     "Service": "/api/v1/namespaces/{namespace}/services",
     "Pod": "/api/v1/namespaces/{namespace}/pods",
+    "Event": "/api/v1/namespaces/{namespace}/events",
 }
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _MERGE_PATCH = "application/merge-patch+json"
@@ -169,7 +170,7 @@ class KubernetesClient:
         return list(answer["items"])
 
     async def create(self, manifest: Mapping[str, Any]) -> None:
-        """Create a Deployment, Service or Pod; unknown fields are refused instead of dropped in silence."""
+        """Create a Deployment, Service, Pod or Event; unknown fields are refused instead of dropped in silence."""
         path = _COLLECTIONS[manifest["kind"]].format(namespace=manifest["metadata"]["namespace"])
         await self._request("POST", path, body=manifest, query={"fieldValidation": "Strict"})
 
@@ -186,6 +187,12 @@ class KubernetesClient:
         path = f"{_CLUSTERS.format(namespace=namespace)}/{name}/status"
         body = {"metadata": {"resourceVersion": resource_version}, "status": status}
         return await self._request("PATCH", path, body=body, content_type=_MERGE_PATCH)
+
+    async def count_event(self, namespace: str, name: str, *, count: int, last: str) -> None:
+        """Say of an Event that is there that the same happened again."""
+        path = f"{_COLLECTIONS['Event'].format(namespace=namespace)}/{name}"
+        body = {"count": count, "lastTimestamp": last}
+        await self._request("PATCH", path, body=body, content_type=_MERGE_PATCH)
 
     async def lead(self, namespace: str, lease: str, work: Callable[[], Awaitable[None]]) -> None:
         """Wait to become the leader, then work; see `clients.lease.lead`."""

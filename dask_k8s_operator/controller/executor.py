@@ -7,15 +7,18 @@ import logging
 from typing import TYPE_CHECKING
 
 from dask_k8s_operator.clients.kubernetes import Conflict, Invalid, KubernetesClient, NotFound, Refused
+from dask_k8s_operator.controller.keys import ClusterKey
 from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Drain, Retire
+from dask_k8s_operator.domain.events import of_actions
 from dask_k8s_operator.domain.status import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dask_k8s_operator.clients.access import Scheduler
-    from dask_k8s_operator.controller.keys import ClusterKey
+    from dask_k8s_operator.controller.recorder import Recorder
     from dask_k8s_operator.controller.retirecalls import RetireCallRegister
+    from dask_k8s_operator.domain.cluster import Cluster
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +34,16 @@ class Executor:
         kubernetes: KubernetesClient,
         scheduler: Callable[[ClusterKey], Scheduler],
         calls: RetireCallRegister,
+        recorder: Recorder,
     ) -> None:
         self._kubernetes = kubernetes
         self._scheduler = scheduler
         self._calls = calls
+        self._recorder = recorder
         self._slots = asyncio.Semaphore(CONCURRENT_WRITES)
 
-    async def execute(self, key: ClusterKey, actions: tuple[Action, ...]) -> list[Refusal]:
-        """Carry the actions out.
+    async def execute(self, cluster: Cluster, actions: tuple[Action, ...]) -> list[Refusal]:
+        """Carry the actions out, and tell of what was done.
 
         Returns:
             The creations that the API server refused.
@@ -47,7 +52,10 @@ class Executor:
             Conflict: nothing worse happened than that a deletion met a pod that has changed.
             ExceptionGroup: of `KubernetesError`: actions got no answer.
         """
+        key = ClusterKey(cluster.namespace, cluster.name)
         outcomes = await asyncio.gather(*(self._act(key, action) for action in actions), return_exceptions=True)
+        done = (action for action, outcome in zip(actions, outcomes, strict=True) if outcome is None)
+        self._recorder.record(cluster, of_actions(done))
         failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         if failures and all(isinstance(failure, Conflict) for failure in failures):
             raise failures[0]

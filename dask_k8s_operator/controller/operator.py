@@ -16,6 +16,7 @@ from dask_k8s_operator.controller.executor import Executor
 from dask_k8s_operator.controller.health import serve_health
 from dask_k8s_operator.controller.observer import Observer
 from dask_k8s_operator.controller.reconciler import Reconciler
+from dask_k8s_operator.controller.recorder import Recorder
 from dask_k8s_operator.controller.retirecalls import RetireCallRegister
 from dask_k8s_operator.controller.watcher import watch
 from dask_k8s_operator.controller.workqueue import WorkQueue
@@ -71,11 +72,13 @@ class _Operator:
         self._http = http
         self._queue: WorkQueue[ClusterKey] = WorkQueue()
         self._calls = RetireCallRegister(wake=self._queue.add)
+        self._recorder = Recorder(kubernetes)
         self._reconciler = Reconciler(
             kubernetes,
             Observer(kubernetes, self._scheduler, self._calls),
-            Executor(kubernetes, self._scheduler, self._calls),
+            Executor(kubernetes, self._scheduler, self._calls, self._recorder),
             self._calls,
+            self._recorder,
         )
         self._passes: dict[ClusterKey, float] = {}
         self._direct = settings.scheduler_access == "direct" or (
@@ -102,18 +105,20 @@ class _Operator:
         watching = asyncio.create_task(
             watch(lambda key, after: self._queue.add(key, after=after), namespaces=self._settings.namespaces, stop=stop)
         )
+        telling = asyncio.create_task(self._recorder.run())
         stopping = asyncio.create_task(stop.wait())
         try:
-            # The first two end only by failing; then the process ends, and its Deployment starts another.
-            await asyncio.wait({passes, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            # The first three end only by failing; then the process ends, and its Deployment starts another.
+            await asyncio.wait({passes, watching, telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             # Told to stop, kopf would wait 5 s for any task that began after it, like a call to a scheduler;
             # cancelled, it doesn't.
             passes.cancel()
             watching.cancel()
+            telling.cancel()
             await self._calls.close()
-            await asyncio.wait({passes, watching}, timeout=SHUTDOWN_SECONDS)
-        for task in (watching, passes):
+            await asyncio.wait({passes, watching, telling}, timeout=SHUTDOWN_SECONDS)
+        for task in (watching, passes, telling):
             if task.done() and not task.cancelled():
                 task.result()
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.clients.kubernetes import Conflict, KubernetesClient
+from dask_k8s_operator.domain.events import of_conditions
 from dask_k8s_operator.domain.planner import plan
 from dask_k8s_operator.domain.status import with_refusals
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from dask_k8s_operator.controller.executor import Executor
     from dask_k8s_operator.controller.keys import ClusterKey
     from dask_k8s_operator.controller.observer import Observer
+    from dask_k8s_operator.controller.recorder import Recorder
     from dask_k8s_operator.controller.retirecalls import RetireCallRegister
 
 logger = logging.getLogger(__name__)
@@ -37,12 +39,15 @@ class Reconciler:
         observer: Observer,
         executor: Executor,
         calls: RetireCallRegister,
+        recorder: Recorder,
+        *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._kubernetes = kubernetes
         self._observer = observer
         self._executor = executor
         self._calls = calls
+        self._recorder = recorder
         self._clock = clock
 
     async def reconcile(self, key: ClusterKey) -> timedelta | None:
@@ -61,16 +66,19 @@ class Reconciler:
             self._calls.forget(key)
             return None
         now = self._clock()
+        cluster = snapshot.cluster
         todo = plan(snapshot, now)
-        status, version = todo.status, snapshot.cluster.resource_version
+        status, version = todo.status, cluster.resource_version
         try:
             if status is not None:
                 version = await self._write_status(key, version, status)
+                self._recorder.record(cluster, of_conditions(cluster.status, status))
             self._calls.settle(key, snapshot.calls)
-            refusals = await self._executor.execute(key, todo.actions)
-            written = status if status is not None else snapshot.cluster.status
+            refusals = await self._executor.execute(cluster, todo.actions)
+            written = status if status is not None else cluster.status
             if refusals and (told := with_refusals(written, refusals, now=now)) != written:
                 await self._write_status(key, version, told)
+                self._recorder.record(cluster, of_conditions(written, told))
             if refusals:
                 raise CreationRefused(f"{refusals[0].kind} refused: {refusals[0].message}")
         except Conflict as conflict:

@@ -60,6 +60,11 @@ class Retiring:
     moved: bool = False
     refused: bool = False
 
+    @property
+    def asked_again(self) -> bool:
+        """Whether the scheduler was asked once more for what it had refused, or not answered, before."""
+        return not self.moved and self.attempts > (1 if self.drained is None else 2)
+
     def to_status(self) -> dict[str, Any]:
         """The entry as it stands in the status."""
         entry: dict[str, Any] = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from dask_k8s_operator.domain.trouble import NO_HANDOVER
+
 
 def prestop_command() -> list[str]:
     """The exec command that retires the pod's own workers, see `dask_k8s_operator.hooks.retire_self`.
@@ -12,7 +14,15 @@ def prestop_command() -> list[str]:
     environment nor at the working directory for modules (`-I`): users' files may be named like standard ones.
     """
     # The kubelet replaces $(NAME) in a container's command and arguments, but in no hook.
-    return ["sh", "-c", 'exec "$(command -v python3 || command -v python)" -I -c "$0"', _SOURCE]
+    return ["sh", "-c", _SHELL, _SOURCE]
+
+
+_SHELL = (
+    # What the hook complains about is to be seen in the pod's status once the container has ended.
+    "t=/dev/termination-log; [ -w $t ] || t=/dev/null; p=$(command -v python3 || command -v python) || "
+    f'{{ echo "{NO_HANDOVER}the image has no python3 or python on its PATH" >$t; exit 1; }}; '
+    'exec "$p" -I -c "$0" 2>$t'
+)
 
 
 def _without_docstring(source: str) -> str:

@@ -62,7 +62,8 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
 def needs_scheduler(cluster: Cluster, worker_pods: tuple[Pod, ...]) -> bool:
     """Whether the plan depends on what the scheduler says: nothing else should wait for a slow one."""
     live = sum(pod.live for pod in worker_pods)
-    return bool(cluster.retiring) or live > cluster.replicas
+    heir_wanted = cluster.replicas == 0 and any(pod.handing_over for pod in worker_pods)
+    return bool(cluster.retiring) or live > cluster.replicas or heir_wanted
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def _plan_workers(snapshot: Snapshot, now: datetime) -> _WorkerPlan:
     entries = [learn(entry, snapshot.calls, now) for entry in snapshot.cluster.retiring if entry.uid in live]
     staying = [pod for uid, pod in live.items() if uid not in {entry.uid for entry in entries}]
     resting = [pod for pod in snapshot.worker_pods if _rests(pod, snapshot.cluster, now)]
-    wanted = snapshot.cluster.replicas - len(staying)
+    heir = _needs_heir(snapshot, holdings)
+    wanted = max(snapshot.cluster.replicas, int(heir)) - len(staying)
 
     usable = [entry.uid for entry in entries if can_be_taken_back(entry, snapshot.calls, holdings)]
     taken_back = set(usable[: max(wanted, 0)])
@@ -113,7 +115,22 @@ def _plan_workers(snapshot: Snapshot, now: datetime) -> _WorkerPlan:
         blocked=why_blocked(
             snapshot, holdings, waiting, unchosen=-wanted - len(choice.free) - len(choice.retire), now=now
         ),
-        requeue_after=POLL if entries or resting or wanted < 0 else RESYNC,
+        requeue_after=POLL if entries or resting or heir or wanted < 0 else RESYNC,
+    )
+
+
+def _needs_heir(snapshot: Snapshot, holdings: Holdings) -> bool:
+    """Whether one worker is wanted though none are, to take the data of a pod that somebody else deletes.
+
+    With no replicas wanted, workers may still be there because nobody could take what they hold. When such a pod is
+    deleted or evicted, its preStop hook needs somebody to hand that to before the grace period is over.
+    """
+    cluster = snapshot.cluster
+    if cluster.replicas > 0 or cluster.retirement.delete_on_timeout:
+        return False  # somebody is there, or will be; or the user has said that such data may go
+    return any(
+        pod.handing_over and holdings.registered.get(pod.uid) and holdings.held_bytes(pod.uid) != 0
+        for pod in snapshot.worker_pods
     )
 
 

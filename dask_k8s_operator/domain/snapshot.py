@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain.trouble import Trouble, find_trouble, handover_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,6 +40,8 @@ class Pod:
         terminating: somebody has asked for its deletion.
         ran_seconds: how long the Dask container of a finished pod ran, where the kubelet reports it.
         finished_at: when it ended.
+        trouble: what keeps its containers from running.
+        handover_trouble: why its preStop hook could not hand its data over, where it had to say so.
     """
 
     name: str
@@ -53,6 +56,8 @@ class Pod:
     deletion_cost: int = 0
     ran_seconds: float | None = None
     finished_at: datetime | None = None
+    trouble: Trouble | None = None
+    handover_trouble: str | None = None
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], *, container: str) -> Pod:
@@ -81,12 +86,19 @@ class Pod:
             deletion_cost=_deletion_cost(metadata),
             ran_seconds=(done - begun).total_seconds() if begun and done else None,
             finished_at=done,
+            trouble=find_trouble(manifest, container),
+            handover_trouble=handover_trouble(state),
         )
 
     @property
     def live(self) -> bool:
         """Whether the pod counts as a replica: neither finished nor on its way out."""
         return not self.finished and not self.terminating
+
+    @property
+    def handing_over(self) -> bool:
+        """Whether its preStop hook may be at work."""
+        return self.terminating and self.started and not self.finished
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from dask_k8s_operator.domain import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from dask_k8s_operator.domain.actions import Create
     from dask_k8s_operator.domain.cluster import Cluster, Retiring
-    from dask_k8s_operator.domain.snapshot import Snapshot
+    from dask_k8s_operator.domain.snapshot import Pod, Snapshot
 
 CREATION_REFUSED = "CreationRefused"
 
@@ -47,7 +47,7 @@ class Refusal:
 def cluster_status(
     snapshot: Snapshot,
     *,
-    retiring: Iterable[Retiring],
+    retiring: Sequence[Retiring],
     missing: int,
     blocked: str | None,
     problem: str | None,
@@ -68,7 +68,7 @@ def cluster_status(
     ready = sum(pod.ready for pod in live)
     entries = [entry.to_status() for entry in retiring]
     scheduler_ready = _scheduler_condition(snapshot, problem)
-    workers_ready = _workers_condition(cluster, ready=ready, missing=missing, problem=problem)
+    workers_ready = _workers_condition(snapshot, ready=ready, missing=missing, problem=problem)
     return {
         "observedGeneration": cluster.generation,
         "scheduler": {
@@ -90,7 +90,8 @@ def cluster_status(
                 scheduler_ready,
                 workers_ready,
                 _template_condition(snapshot, missing=missing, problem=problem),
-                _blocked_condition(blocked),
+                _blocked_condition(cluster, retiring, blocked),
+                _handover_condition(snapshot),
             ],
             generation=cluster.generation,
             now=now,
@@ -149,16 +150,22 @@ def _scheduler_condition(snapshot: Snapshot, problem: str | None) -> Condition:
         return Condition(kind, "False", "InvalidSpec", problem)
     if None in owned.values() and refused is not None:
         return refused
+    if troubled := _troubled(snapshot.scheduler_pods):
+        return Condition(kind, "False", *troubled)
     return Condition(kind, "False", "Starting", f"waiting for Deployment {name} to be available")
 
 
-def _workers_condition(cluster: Cluster, *, ready: int, missing: int, problem: str | None) -> Condition:
+def _workers_condition(snapshot: Snapshot, *, ready: int, missing: int, problem: str | None) -> Condition:
+    cluster = snapshot.cluster
     kind, count = "WorkersReady", f"{ready} of {cluster.replicas} workers are ready"
     if problem is not None and missing:
         return Condition(kind, "False", "InvalidSpec", problem)
     refused = _still_refused(cluster, kind)
     if refused is not None and missing:
         return refused
+    if ready < cluster.replicas and (troubled := _troubled(snapshot.worker_pods)):
+        reason, message = troubled
+        return Condition(kind, "False", reason, f"{count}; {message}")
     if ready < cluster.replicas:
         return Condition(kind, "False", "Starting", count)
     return Condition(kind, "True", "AllReady", count)
@@ -174,17 +181,49 @@ def _template_condition(snapshot: Snapshot, *, missing: int, problem: str | None
     return Condition("TemplateValid", "True", "Valid", "the API server takes what the templates say")
 
 
-def _blocked_condition(blocked: str | None) -> Condition:
+def _blocked_condition(cluster: Cluster, retiring: Iterable[Retiring], blocked: str | None) -> Condition:
     if blocked is None:
+        before = _condition(cluster, "ScaleDownBlocked")
+        # While the scheduler is asked once more, what it said last still holds: no False for the seconds in between.
+        if before is not None and before.status == "True" and any(entry.asked_again for entry in retiring):
+            return before
         return Condition("ScaleDownBlocked", "False", "NothingBlocked", "no worker is kept against the replicas wanted")
     return Condition("ScaleDownBlocked", "True", "DataHeld", blocked)
 
 
+def _handover_condition(snapshot: Snapshot) -> Condition:
+    kind = "HandoverPossible"
+    if failed := sorted((pod.name, pod.handover_trouble) for pod in snapshot.worker_pods if pod.handover_trouble):
+        name, trouble = failed[0]
+        return Condition(kind, "False", "HookFailed", f"Pod {name} was deleted and kept its data to itself: {trouble}")
+    before = _condition(snapshot.cluster, kind)
+    # That pod is gone in a moment; what was wrong with it is wrong with the others, until the spec changes.
+    if before is not None and before.status == "False" and _same_spec(snapshot.cluster):
+        return before
+    message = "no worker whose pod was deleted has said that it could not hand its data over"
+    return Condition(kind, "True", "NoFailure", message)
+
+
+def _troubled(pods: Iterable[Pod]) -> tuple[str, str] | None:
+    """The reason and the message for the first pod that is in trouble."""
+    found = sorted((pod.name, pod.trouble.reason, pod.trouble.message) for pod in pods if pod.live and pod.trouble)
+    return (found[0][1], f"Pod {found[0][0]}: {found[0][2]}") if found else None
+
+
+def _same_spec(cluster: Cluster) -> bool:
+    return bool(cluster.status.get("observedGeneration") == cluster.generation)
+
+
 def _still_refused(cluster: Cluster, kind: str) -> Condition | None:
     """The refusal that stands in the status, as long as the spec that caused it does."""
+    found = _condition(cluster, kind)
+    return found if found is not None and found.reason == CREATION_REFUSED and _same_spec(cluster) else None
+
+
+def _condition(cluster: Cluster, kind: str) -> Condition | None:
+    """A condition as it was read."""
     for condition in cluster.status.get("conditions", ()):
-        same_spec = condition.get("observedGeneration") == cluster.generation
-        if condition["type"] == kind and condition["reason"] == CREATION_REFUSED and same_spec:
+        if condition["type"] == kind:
             return Condition.from_status(condition)
     return None
 

@@ -75,7 +75,7 @@ if __name__ == "__main__":
     seen = [_attempt()]
     while not ("retired" in seen or seen[-2:] == ["not registered"] * 2 or seen[-6:] == ["gone"] * 6):
         if "API off" in seen:
-            sys.exit("The scheduler's HTTP API is off: can't hand over this worker's data")
+            sys.exit("no handover: the scheduler's HTTP API is off (distributed.scheduler.http.routes)")
         time.sleep(2)
         seen.append(_attempt())
     for _ in range(100 if seen[-1] in ("retired", "not registered") else 0):

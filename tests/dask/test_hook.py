@@ -21,6 +21,7 @@ from aiohttp.test_utils import TestServer
 
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.hook import prestop_command
+from dask_k8s_operator.domain.trouble import NO_HANDOVER
 from dask_k8s_operator.hooks import __path__ as hooks
 from tests.dask.support import PATIENCE_SECONDS, Withholding, end, free_port, local_dask, until
 
@@ -187,6 +188,7 @@ class TestWithRealDask:
         async with local_dask(http, routes=()) as local, hook(local.base_url) as process:
             status, said = await ended(process)
         assert status == 1
+        assert said.startswith(NO_HANDOVER)
         assert "HTTP API is off" in said
 
 

@@ -9,15 +9,18 @@ import pytest
 
 from dask_k8s_operator.domain.actions import Create
 from dask_k8s_operator.domain.planner import plan
-from dask_k8s_operator.domain.snapshot import Owned, Unreachable
+from dask_k8s_operator.domain.snapshot import Owned, RetireCalls, Unreachable
 from dask_k8s_operator.domain.status import Refusal, with_refusals
+from dask_k8s_operator.domain.trouble import Trouble
 from tests.unit.builders import (
     NOW,
     OURS,
+    addresses,
     at,
     condition,
     created,
     decide,
+    deleted,
     entry,
     finished,
     follow,
@@ -101,8 +104,79 @@ def test_all_of_it() -> None:
                 "reason": "NothingBlocked",
                 "message": "no worker is kept against the replicas wanted",
             },
+            {
+                **common,
+                "type": "HandoverPossible",
+                "status": "True",
+                "reason": "NoFailure",
+                "message": "no worker whose pod was deleted has said that it could not hand its data over",
+            },
         ],
     }
+
+
+class TestTroubledPods:
+    """Pods that can't work tell why."""
+
+    def test_the_first_one_explains_why_workers_are_missing(self) -> None:
+        pull = Trouble("ImagePullBackOff", "image dask:2: not found")
+        decided = decide((*pods("a"), pod("b", ready=False, trouble=pull), pending("c")), replicas=3)
+        told = "1 of 3 workers are ready; Pod b: image dask:2: not found"
+        assert condition(decided, "WorkersReady") == ("False", "ImagePullBackOff", told)
+
+    def test_those_on_their_way_out_explain_nothing(self) -> None:
+        crash = Trouble("CrashLoopBackOff", "image dask:2")
+        leaving = pod("b", ready=False, terminating=True, trouble=crash)
+        decided = decide((*pods("a"), leaving, pending("c")), replicas=2)
+        assert condition(decided, "WorkersReady") == ("False", "Starting", "1 of 2 workers are ready")
+
+    def test_a_schedulers(self) -> None:
+        crash = pod("s", ready=False, trouble=Trouble("StartError", "image dask:2 can't start its command: no dask"))
+        decided = decide(pods("a"), replicas=1, scheduler_pods=[crash], deployment=Owned(ours=True))
+        told = "Pod s: image dask:2 can't start its command: no dask"
+        assert condition(decided, "SchedulerReady") == ("False", "StartError", told)
+        assert condition(decided, "Ready") == ("False", "StartError", told)
+
+
+class TestHandover:
+    """What preStop hooks had to say."""
+
+    def test_a_hook_that_could_do_nothing_is_told_until_the_spec_changes(self) -> None:
+        leaving = pod("b", terminating=True, handover_trouble="no python")
+        seen = snapshot((*pods("a"), leaving), replicas=1)
+        decided = plan(seen, NOW)
+        told = ("False", "HookFailed", "Pod b was deleted and kept its data to itself: no python")
+        assert condition(decided, "HandoverPossible") == told
+        gone = follow(seen, decided, worker_pods=(*pods("a"), pending("c")))
+        later = plan(gone, NOW)
+        assert condition(later, "HandoverPossible") == told
+        changed = follow(gone, later)
+        changed = replace(changed, cluster=replace(changed.cluster, generation=4))
+        assert condition(plan(changed, NOW), "HandoverPossible")[0] == "True"
+
+
+class TestBlocked:
+    """A scale-down that doesn't go on."""
+
+    def test_stands_while_the_scheduler_is_asked_once_more(self) -> None:
+        refused = entry("a", asked=-60, attempts=1, refused=True, peers=peers(""))
+        seen = snapshot(pods("a"), replicas=0, retiring=[refused], scheduler=workers("a"))
+        decided = plan(seen, at(-58))
+        told = condition(decided, "ScaleDownBlocked")
+        assert told[0] == "True"
+        again = plan(follow(seen, decided), NOW)
+        assert remembered(again)["a"].attempts == 2
+        assert condition(again, "ScaleDownBlocked") == told
+
+    def test_ends_once_it_has_moved(self) -> None:
+        refused = entry("a", asked=-60, attempts=1, refused=True, peers=peers(""))
+        seen = snapshot(pods("ab"), replicas=1, retiring=[refused], scheduler=workers("a"))
+        decided = plan(seen, at(-58))
+        assert condition(decided, "ScaleDownBlocked")[0] == "True"
+        moved = RetireCalls(moved=addresses("a"))
+        done = plan(follow(seen, decided, scheduler=workers("b"), calls=moved), NOW)
+        assert deleted(done) == ["a"]
+        assert condition(done, "ScaleDownBlocked")[0] == "False"
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,13 @@ NAMESPACE = "science"
 PATIENCE_SECONDS = 20.0
 CLUSTERS = resource(names.GROUP, names.VERSION, names.PLURAL)
 PODS, SERVICES, DEPLOYMENTS = resource("v1/pods"), resource("v1/services"), resource("apps/v1/deployments")
+EVENTS = resource("v1/events")
 KINDS = {
     CLUSTERS: "Cluster",
     PODS: "Pod",
     SERVICES: "Service",
     DEPLOYMENTS: "Deployment",
+    EVENTS: "Event",
     resource("v1/namespaces"): "Namespace",  # kopf waits until it has found it, and then doesn't use it
 }
 

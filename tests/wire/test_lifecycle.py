@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kmock import action, method
 
-from tests.wire.apiserver import CLUSTERS, DEPLOYMENTS, NAMESPACE, PODS, SERVICES, ApiServer, request_body
+from tests.wire.apiserver import CLUSTERS, DEPLOYMENTS, EVENTS, NAMESPACE, PODS, SERVICES, ApiServer, request_body
 from tests.wire.world import CLUSTER
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def created(api: ApiServer, kind: resource) -> list[str]:
 
 
 def writes(api: ApiServer) -> list[Request]:
-    """What the operator asked for that changes something, in order; the scheduler's API included."""
-    return [request for request in api.asked() if request.method != method.GET]
+    """What the operator asked for that changes something but Events, in order; the scheduler's API included."""
+    return [request for request in api.asked() if request.method != method.GET and request.resource != EVENTS]
 
 
 def retiring(request: Request) -> list[str]:
@@ -40,7 +40,7 @@ async def test_a_cluster_is_made(api: ApiServer, world: World, running: Running)
     assert sorted(created(api, PODS)) == made
     assert created(api, DEPLOYMENTS) == [f"{CLUSTER}-scheduler"]
     assert created(api, SERVICES) == [f"{CLUSTER}-scheduler"]
-    for request in api.asked(action.CREATE):
+    for request in (r for r in api.asked(action.CREATE) if r.resource != EVENTS):
         assert request.params == {"fieldValidation": "Strict"}
         [owner] = request_body(request)["metadata"]["ownerReferences"]
         assert owner["uid"] == world.cluster["metadata"]["uid"]

@@ -1,0 +1,92 @@
+"""What is told as Events of the Cluster: decisions once they are carried out, and conditions that turned bad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from dask_k8s_operator.domain.actions import Create, DeletePod, Drain, Retire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dask_k8s_operator.domain.actions import Action
+
+Status = Mapping[str, Any]
+
+_NAMED = 5
+"""So many pods are named; for more than that there is a count."""
+
+_GOOD = {"ScaleDownBlocked": "False"}
+"""The status of conditions that is as it should be, where that isn't True."""
+
+_BY_THEMSELVES = frozenset({"Ready"})
+"""Conditions that repeat others."""
+
+_PATIENT = frozenset({"Starting"})
+"""Reasons for a condition to be bad that need nobody's attention."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a Cluster.
+
+    Attributes:
+        type: Warning, where a person may have to do something.
+        reason: one word for programs.
+        message: what happened, and why; equal ones are counted instead of repeated.
+    """
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def of_actions(actions: Iterable[Action]) -> list[Event]:
+    """What was done, a line for all that was done for the same reason.
+
+    Args:
+        actions: those of one plan, without those that were refused.
+    """
+    done: dict[tuple[str, str, str], list[str]] = {}
+    for action in actions:
+        match action:
+            case Create(kind="Pod"):
+                done.setdefault(("CreatedWorkers", "created", action.reason), []).append(action.name)
+            case Create():
+                done.setdefault(("CreatedScheduler", f"created {action.kind}", action.reason), []).append(action.name)
+            case DeletePod():
+                done.setdefault(("DeletedWorkers", "deleted", action.reason), []).append(action.name)
+            case Drain():
+                done[("DrainingWorkers", "asked the scheduler to drain", action.reason)] = sorted(action.addresses)
+            case Retire():
+                done[("RetiringWorkers", "asked the scheduler to retire", action.reason)] = sorted(action.addresses)
+    return [Event("Normal", reason, f"{what} {_list(names)}: {why}") for (reason, what, why), names in done.items()]
+
+
+def of_conditions(before: Status, after: Status) -> list[Event]:
+    """What turned bad, or bad in another way, and that the Cluster became ready.
+
+    Args:
+        before: the status that stood.
+        after: the one that was written.
+    """
+    old = {condition["type"]: condition for condition in before.get("conditions", ())}
+    events = []
+    for condition in after.get("conditions", ()):
+        kind, was = condition["type"], old.get(condition["type"], {})
+        bad = condition["status"] != _GOOD.get(kind, "True")
+        news = any(was.get(key) != condition[key] for key in ("status", "reason", "message"))
+        if kind == "Ready" and condition["status"] == "True" and was.get("status") != "True":
+            events.append(Event("Normal", "Ready", condition["message"]))
+        if bad and news and kind not in _BY_THEMSELVES and condition["reason"] not in _PATIENT:
+            reason = kind if kind in _GOOD else condition["reason"]
+            events.append(Event("Warning", reason, condition["message"]))
+    return events
+
+
+def _list(names: list[str]) -> str:
+    if len(names) <= _NAMED + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"
