@@ -134,6 +134,12 @@ class Kube:
         """Delete objects; with `wait`, return once they are gone."""
         self.run("delete", kind, *names, f"--wait={json.dumps(wait)}")
 
+    def evict(self, pod: str) -> None:
+        """Evict a pod as `kubectl drain` does, which disruption budgets may refuse."""
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
+        self.run("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
+
     def exec(self, pod: str, *command: str) -> str:
         """Run a command in a pod and return what it prints."""
         return self.run("exec", pod, "--", *command)
