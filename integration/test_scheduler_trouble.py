@@ -18,6 +18,7 @@ def test_a_scheduler_that_restarts_leaves_nobody_behind(kube: Kube, images: Imag
     """Its workers exit with it; what was being retired is forgotten, and so many workers come as are wanted."""
     cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=3, worker=SHARED)
     with cluster.client(images.dask) as agent:
+        agent.wait_for_workers(3)  # one that isn't registered yet would go first
         agent.hold(scattered=30, computed=0)
         victims = _retiring_with_a_frozen_worker(cluster, replicas=2)
         kube.delete("pod", "--selector=dask.charmtx.com/role=scheduler")
@@ -31,6 +32,7 @@ def test_a_scheduler_that_restarts_leaves_nobody_behind(kube: Kube, images: Imag
 def test_a_frozen_worker_holds_no_other_up_and_loses_nothing(kube: Kube, images: Images) -> None:
     cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=4, worker=SHARED)
     with cluster.client(images.dask) as agent:
+        agent.wait_for_workers(4)  # one that isn't registered yet would go first
         agent.hold(scattered=40, computed=20)
         (frozen,) = _retiring_with_a_frozen_worker(cluster, replicas=3)
         cluster.scale(1)
