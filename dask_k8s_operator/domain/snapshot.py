@@ -40,6 +40,7 @@ class Pod:
         terminating: somebody has asked for its deletion.
         ran_seconds: how long the Dask container of a finished pod ran, where the kubelet reports it.
         finished_at: when it ended.
+        ready_since: when it became ready; None: it isn't.
         trouble: what keeps its containers from running.
         handover_trouble: why its preStop hook could not hand its data over, where it had to say so.
     """
@@ -56,6 +57,7 @@ class Pod:
     deletion_cost: int = 0
     ran_seconds: float | None = None
     finished_at: datetime | None = None
+    ready_since: datetime | None = None
     trouble: Trouble | None = None
     handover_trouble: str | None = None
 
@@ -73,6 +75,7 @@ class Pod:
         past = {"running", "terminated"} & (current.keys() | last.keys())
         ended = current.get("terminated", {})
         begun, done = _time(ended.get("startedAt")), _time(ended.get("finishedAt"))
+        ready = next((c for c in status.get("conditions", ()) if c["type"] == "Ready" and c["status"] == "True"), None)
         return cls(
             name=metadata["name"],
             uid=metadata["uid"],
@@ -80,12 +83,13 @@ class Pod:
             ip=status.get("podIP"),
             created=datetime.fromisoformat(metadata["creationTimestamp"]),
             started=bool(past) or state.get("restartCount", 0) > 0,
-            ready=any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())),
+            ready=ready is not None,
             finished=status.get("phase") in {"Succeeded", "Failed"},
             terminating="deletionTimestamp" in metadata,
             deletion_cost=_deletion_cost(metadata),
             ran_seconds=(done - begun).total_seconds() if begun and done else None,
             finished_at=done,
+            ready_since=_time(ready.get("lastTransitionTime")) if ready else None,
             trouble=find_trouble(manifest, container),
             handover_trouble=handover_trouble(state),
         )
