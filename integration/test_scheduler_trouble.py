@@ -61,6 +61,18 @@ def test_without_the_http_api_workers_are_retired_over_dasks_own_port(kube: Kube
         cluster.wait_condition("HandoverPossible", "False", containing="HTTP API is off")
 
 
+def test_an_image_without_python_on_its_path_is_told_of(kube: Kube, images: Images) -> None:
+    made = manifest("dask", images.dask, replicas=1)
+    (container,) = made["spec"]["workers"]["template"]["spec"]["containers"]
+    container["env"] = [{"name": "PATH", "value": "/nowhere"}]
+    container["command"] = ["/opt/dask/bin/dask", "worker"]
+    kube.apply(made)
+    cluster = DaskCluster(kube, "dask")
+    cluster.wait_settled(1)
+    kube.delete("pod", cluster.workers()[0]["metadata"]["name"])
+    cluster.wait_condition("HandoverPossible", "False", containing="no python3 or python")
+
+
 def test_the_last_worker_of_none_wanted_hands_over_when_it_is_evicted(kube: Kube, images: Images) -> None:
     """It is there because of its data; the worker that is made to take that stays for the same reason."""
     cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=1)

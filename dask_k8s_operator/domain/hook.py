@@ -14,7 +14,7 @@ def prestop_command() -> list[str]:
     environment nor at the working directory for modules (`-I`): users' files may be named like standard ones.
     """
     # The kubelet replaces $(NAME) in a container's command and arguments, but in no hook.
-    return ["sh", "-c", _SHELL, _SOURCE]
+    return ["/bin/sh", "-c", _SHELL, _SOURCE]
 
 
 _SHELL = (

@@ -375,7 +375,7 @@ class TestImages:
 def test_the_hook_is_python_without_its_explanation() -> None:
     """In the manifest of every worker, each byte counts; `tests/dask/test_hook.py` runs it."""
     shell, option, script, source = prestop_command()
-    assert (shell, option) == ("sh", "-c")
+    assert (shell, option) == ("/bin/sh", "-c")
     assert len(script) < 300
     assert ast.get_docstring(ast.parse(source)) is None
     assert "retire_workers" in source
