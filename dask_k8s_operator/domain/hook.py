@@ -19,9 +19,8 @@ def prestop_command() -> list[str]:
 
 _SHELL = (
     # What the hook complains about is to be seen in the pod's status once the container has ended.
-    "t=/dev/termination-log; [ -w $t ] || t=/dev/null; p=$(command -v python3 || command -v python) || "
-    f'{{ echo "{NO_HANDOVER}the image has no python3 or python on its PATH" >$t; exit 1; }}; '
-    'exec "$p" -I -c "$0" 2>$t'
+    "t=/dev/termination-log; [ -w $t ] && exec 2>$t; p=$(command -v python3 || command -v python) || "
+    f'{{ echo "{NO_HANDOVER}the image has no python3 or python on its PATH" >&2; exit 1; }}; exec "$p" -I -c "$0"'
 )
 
 
