@@ -57,9 +57,9 @@ def main() -> None:
 @click.option(
     "--concurrency",
     type=click.IntRange(min=1),
-    default=16,
+    default=64,
     show_default=True,
-    help="How many Clusters are reconciled at a time.",
+    help="How many Clusters are reconciled at a time: more than there may be with a scheduler that doesn't answer.",
 )
 @click.option(
     "--lease",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from integration.dask_cluster import DaskCluster, manifest
+from integration.dask_cluster import DaskCluster, is_terminating, manifest
 from integration.worker_process import SHARED, send_signal
 
 if TYPE_CHECKING:
@@ -39,6 +39,29 @@ def test_a_frozen_worker_holds_no_other_up_and_loses_nothing(kube: Kube, images:
         kube.wait("the other two are gone", lambda objects: len(objects.pods(cluster="dask", role="worker")) == 2)
         assert frozen in {pod["metadata"]["name"] for pod in cluster.workers()}
         send_signal(kube, frozen, "CONT")
+        cluster.wait_settled(1)
+        agent.wait_for_workers(1)
+        assert agent.audit().intact, agent.audit()
+
+
+def test_a_frozen_scheduler_holds_up_its_own_cluster_only_and_loses_nothing(
+    kube: Kube, second_kube: Kube, images: Images
+) -> None:
+    kube.apply(manifest("dask", images.dask, replicas=2, scheduler=SHARED))
+    other = DaskCluster(second_kube, "dask").apply(images.dask, replicas=2)
+    cluster = DaskCluster(kube, "dask")
+    cluster.wait_settled(2)
+    with cluster.client(images.dask) as agent:
+        agent.wait_for_workers(2)
+        agent.hold(scattered=20, computed=20)
+        (scheduler,) = (pod["metadata"]["name"] for pod in kube.objects().pods(role="scheduler"))
+        send_signal(kube, scheduler, "STOP")
+        cluster.scale(1)
+        other.scale(1)
+        other.wait_settled(1)
+        assert len(cluster.workers()) == 2
+        assert not any(is_terminating(pod) for pod in cluster.workers())
+        send_signal(kube, scheduler, "CONT")
         cluster.wait_settled(1)
         agent.wait_for_workers(1)
         assert agent.audit().intact, agent.audit()

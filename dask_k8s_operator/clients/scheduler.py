@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 """How long a connection to a scheduler may take. Even a busy one's kernel accepts at once."""
 
-LIST_SECONDS = 5.0
-"""How long `get_workers` may take: 2 ms usually, up to 0.5 s when the scheduler is busy."""
+LIST_SECONDS = 40.0
+"""How long `get_workers` may take: 2 ms usually, but a task's graph can keep a scheduler busy for half a minute.
+
+Only the Cluster's own scale-down waits for it. Where nobody listens, that shows within `CONNECT_SECONDS`.
+"""
 
 RETIRE_SECONDS = 3600.0
 """How long `retire_workers` may take: it answers once all data has moved, with no limit of its own."""

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from distributed.comm.addressing import parse_host_port
 from distributed.core import rpc
 
-from dask_k8s_operator.clients.scheduler import RETIRE_SECONDS, SchedulerFailed, SchedulerUnreachable
+from dask_k8s_operator.clients.scheduler import LIST_SECONDS, RETIRE_SECONDS, SchedulerFailed, SchedulerUnreachable
 from dask_k8s_operator.domain.snapshot import Detail, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
 CONNECT_SECONDS = 3.0
+"""How long the kernel of the scheduler's node may take to take a connection."""
 
-ASK_SECONDS = 5.0
-"""How long a question may take that the scheduler answers by itself."""
+ASK_SECONDS = LIST_SECONDS
+"""How long a question may take that the scheduler answers by itself; a busy one gets to it late."""
 
 STACK_SECONDS = 3.0
 """How long the question for running tasks may take, which the scheduler passes on to workers: some may be frozen."""
@@ -51,9 +53,11 @@ class SchedulerRpc:
         Args:
             drained: addresses of drained workers: only of them the running tasks are asked for.
         """
-        identity = await self._call(lambda scheduler: scheduler.identity())
+        identity, closable = await asyncio.gather(
+            self._call(lambda scheduler: scheduler.identity()),
+            self._call(lambda scheduler: scheduler.workers_to_close(target=0)),
+        )
         workers = identity["workers"]
-        closable = await self._call(lambda scheduler: scheduler.workers_to_close(n=len(workers)))
         return Detail(
             running=frozenset(address for address, worker in workers.items() if worker["status"] == "running"),
             executing=await self._executing({address: workers[address] for address in drained if address in workers}),
@@ -110,13 +114,21 @@ class SchedulerRpc:
 
     async def _call(self, ask: Callable[[Any], Awaitable[Any]], *, within: float = ASK_SECONDS) -> Any:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS + within):
-                async with rpc(self._address, deserialize=False, timeout=CONNECT_SECONDS) as scheduler:
+            await self._check_port()
+            async with asyncio.timeout(within):
+                async with rpc(self._address, deserialize=False, timeout=ASK_SECONDS) as scheduler:
                     return await ask(scheduler)
         except (OSError, TimeoutError) as error:
             raise SchedulerUnreachable(f"the scheduler can't be reached at {self._address}: {error!r}") from error
         except Exception as error:  # whatever the scheduler raised is raised here under a name of its own
             raise SchedulerFailed(f"the scheduler at {self._address} failed: {error!r}") from error
+
+    async def _check_port(self) -> None:
+        """Fail at once where nobody listens, for which Dask itself would wait as long as for a busy scheduler."""
+        host, port = parse_host_port(self._address.partition("://")[2])
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+        writer.close()
 
 
 def _executing_by_heartbeat(metrics: dict[str, Any]) -> int:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STUCK_SECONDS = 120.0
-"""A pass that takes longer is stuck: each of its requests gives up after 30 s."""
+STUCK_SECONDS = 300.0
+"""A pass that takes longer is stuck: each of its requests gives up after 40 s, and few wait for each other."""
 
 SHUTDOWN_SECONDS = 3.0
 """How long passes may take to end once the operator is told to stop. A pass that is cut short loses nothing."""

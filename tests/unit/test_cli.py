@@ -110,7 +110,7 @@ def test_defaults(kubeconfig: Path, started: list[Settings]) -> None:
             scheduler_access="auto",
             health_host="0.0.0.0",  # noqa: S104 -- probes come from outside the pod
             health_port=8080,
-            concurrency=16,
+            concurrency=64,
             lease=None,
         )
     ]
