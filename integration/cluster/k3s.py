@@ -126,7 +126,7 @@ class K3s:
             server = self._adopted()
             operator = self._provide(server, operator_image(self._paths.checkout), {})
             # The same minor version of Python as the clients', which run on this one.
-            base = f"docker.io/library/python:{sys.version_info.major}.{sys.version_info.minor}-slim"
+            base = f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
             dask = self._provide(server, dask_image(), {"BASE": base})
             return Images(operator=operator, dask=dask)
 

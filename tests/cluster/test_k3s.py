@@ -286,7 +286,7 @@ def test_both_images_are_built_and_loaded_once(
     assert ".git/HEAD" not in context
     assert "Dockerfile" in dask_context
     assert json.loads(operator["buildargs"]) == {"PIP_INDEX_URL": "https://index.example/simple"}
-    assert json.loads(dask["buildargs"])["BASE"].startswith("docker.io/library/python:3.")
+    assert json.loads(dask["buildargs"])["BASE"].startswith("python:3.")
     assert loaded == {made.operator, made.dask}
 
     assert cluster.images() == made
