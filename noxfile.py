@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import nox
@@ -11,7 +13,7 @@ nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "typecheck", "tests", "integration"]
+nox.options.sessions = ["lint", "typecheck", "tests", "integration", "chaos"]
 
 CLUSTER = ("python", "-m", "integration.cluster")
 DOMAIN = "dask_k8s_operator/domain/*"
@@ -64,10 +66,27 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Disturb a computing Dask cluster at random and count what got lost: `-- --minutes N --seed S`, `--help`."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        session.skip("it stops components of a local node, which needs Linux and root")
+    session.install("-e", ".[tests]")
+    session.run("python", "-m", "integration.chaos", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Scale a computing Dask cluster up and down on a real Kubernetes and count what got lost."""
     session.install("-e", ".[tests]")
     session.run("python", "-m", "integration.demo", *session.posargs)
+
+
+@nox.session
+def benchmark(session: nox.Session) -> None:
+    """Time the creation and removal of workers beside a Deployment's; `-- --help` lists the options."""
+    session.install("-e", ".[tests]")
+    session.run(*CLUSTER, "up", "--yes")
+    session.run(*CLUSTER, "run", "python", "-m", "integration.benchmark", *session.posargs)
 
 
 @nox.session
