@@ -127,9 +127,12 @@ class DaskCluster:
         )
 
 
-def install_operator(kube: Kube, image: str) -> None:
+def install_operator(kube: Kube, image: str, *, replicas: int = 1) -> None:
     """Install the operator for the Clusters of one namespace through `deploy/`, and wait until it is ready."""
-    with overlay(CHECKOUT / "deploy", namespace=kube.namespace, images={"dask-k8s-operator": image}) as folder:
+    changes = [{"op": "replace", "path": "/spec/replicas", "value": replicas}]
+    patch = {"target": {"kind": "Deployment"}, "patch": json.dumps(changes)}
+    images = {"dask-k8s-operator": image}
+    with overlay(CHECKOUT / "deploy", namespace=kube.namespace, images=images, patches=[patch]) as folder:
         kube.apply_kustomization(folder)
     kube.run("rollout", "status", "deployment/dask-operator", "--timeout=60s")
 

@@ -88,6 +88,21 @@ class Audit:
         return self.held > 0 and not (self.lost or self.recomputed or self.wrong)
 
 
+@dataclass(frozen=True)
+class Look:
+    """What became of everything that the agent holds as far as the scheduler knows, no value having been read.
+
+    Attributes:
+        lost: as in `Audit`.
+        recomputed: as in `Audit`.
+        holders: the names of the workers that have a held key in memory, by key.
+    """
+
+    lost: tuple[str, ...]
+    recomputed: tuple[str, ...]
+    holders: dict[str, tuple[str, ...]]
+
+
 def source(program: str) -> str:
     """The text of one of this package's programs, `program` or `relay`, for `python -c`."""
     return files("integration.agent").joinpath(f"{program}.py").read_text("utf-8")
@@ -128,7 +143,11 @@ class Agent:
         return tuple(WorkerInfo(**worker) for worker in self._call("wait_for_workers", timeout=timeout, count=count))
 
     def hold(self, *, scattered: int, computed: int, timeout: float = 120.0) -> Held:
-        """Hold so many texts without a recipe and so many computed word counts; waits until they are in memory."""
+        """Hold so many more texts without a recipe and computed word counts; waits until they are in memory.
+
+        Returns:
+            What is held in all.
+        """
         return Held(**self._call("hold", timeout=timeout, scattered=scattered, computed=computed))
 
     def persist(self, *, partitions: int, files: int | None = None, timeout: float = 120.0) -> dict[str, int]:
@@ -165,6 +184,12 @@ class Agent:
         found = self._call("total")
         common = tuple((str(word), int(count)) for word, count in found["most_common"])
         return Total(equal=found["equal"], words=found["words"], most_common=common)
+
+    def look(self) -> Look:
+        """Ask the scheduler what became of everything that is held, and who holds it; quick, and no load on workers."""
+        found = self._call("look")
+        holders = {key: tuple(names) for key, names in found["holders"].items()}
+        return Look(tuple(found["lost"]), tuple(found["recomputed"]), holders)
 
     def audit(self) -> Audit:
         """Read back everything that is held and find out what became of it."""

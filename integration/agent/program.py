@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import itertools
 import json
 import re
 import socketserver
@@ -127,14 +128,14 @@ def look_at_workers(dask_scheduler: Any) -> list[dict[str, Any]]:
     ]
 
 
-def look_at_keys(dask_scheduler: Any, keys: list[Any]) -> tuple[set[Any], set[Any]]:
-    """Runs on the scheduler: which of the keys are in no worker's memory, and all that ran again.
+def look_at_keys(dask_scheduler: Any, keys: list[Any]) -> tuple[dict[Any, list[str]], set[Any]]:
+    """Runs on the scheduler: in which workers' memory each of the keys is, and all that ran again.
 
     Raises KeyError on another scheduler than the one that the client first connected to: all is gone with that one.
     """
     tasks = dask_scheduler.tasks
-    missing = {key for key in keys if key not in tasks or not tasks[key].who_has}
-    return missing, dask_scheduler.plugins[COUNTER].again
+    holders = {key: [str(w.name) for w in tasks[key].who_has or ()] if key in tasks else [] for key in keys}
+    return holders, dask_scheduler.plugins[COUNTER].again
 
 
 class Corpus:
@@ -238,14 +239,16 @@ class Calls:
         return wait(self.workers, lambda found: [w["status"] for w in found] == ["running"] * count, what, timeout)
 
     def hold(self, *, scattered: int, computed: int, timeout: float) -> dict[str, int]:
-        """Hold documents that were scattered, which nothing can bring back, and word counts that workers made."""
-        paths = list_texts(max(scattered, computed))
-        documents = {f"scattered-{i}": read(path) for i, path in enumerate(paths[:scattered])}
+        """Hold more documents that were scattered, which nothing can bring back, and word counts that workers made."""
+        texts = itertools.cycle(list_texts(max(scattered, computed)))
+        start = len(self._scattered)
+        documents = {f"scattered-{start + i}": read(path) for i, path in zip(range(scattered), texts, strict=False)}
         if documents:
             self._scattered += self._client.scatter(documents).values()
         self._expected |= {key: checksum(document) for key, document in documents.items()}
-        for number, path in enumerate(paths[:computed]):
-            future = self._client.submit(read_and_count, path, key=f"computed-{number}")
+        start = len(self._computed)
+        for i, path in zip(range(computed), texts, strict=False):
+            future = self._client.submit(read_and_count, path, key=f"computed-{start + i}")
             self._computed.append(future)
             self._expected[future.key] = checksum(read_and_count(path))
         return self._wait(timeout)
@@ -286,24 +289,29 @@ class Calls:
         reference = self._corpus.reference
         return {"equal": self._corpus.total(), "words": reference.total(), "most_common": reference.most_common(5)}
 
-    def audit(self) -> dict[str, Any]:
-        """Read everything that is held and say what became of it, by key.
+    def look(self) -> dict[str, Any]:
+        """Say what became of everything that is held as far as the scheduler knows, by key, and who holds it.
 
         `lost` are scattered keys that are in nobody's memory. `recomputed` are those that ran again after their result
         was in memory, intermediate results of queries included, and held ones that are in nobody's memory, because
-        they will have to. `wrong` are those whose value is not what it was.
+        they will have to.
         """
-        held = {future.key: future for future in [*self._scattered, *self._computed]}
-        missing, _ = self._look(held)
-        wrong = self._wrong({key: future for key, future in held.items() if key not in missing})
-        missing, again = self._look(held)  # once more: something may have gone while the rest was read
+        holders, again = self._client.run_on_scheduler(look_at_keys, keys=list(self._held))
+        missing = {key for key, names in holders.items() if not names}
         scattered = {future.key for future in self._scattered}
         return {
-            "held": len(held),
             "lost": _names(missing & scattered),
             "recomputed": _names(again | missing - scattered),
-            "wrong": _names(wrong - missing),
+            "holders": {str(key): sorted(names) for key, names in holders.items()},
         }
+
+    def audit(self) -> dict[str, Any]:
+        """Read everything that is held and say what became of it; `wrong` are keys whose value is not what it was."""
+        held, before = self._held, self.look()["holders"]
+        wrong = self._wrong({key: future for key, future in held.items() if before[str(key)]})
+        after = self.look()  # once more: something may have gone while the rest was read
+        gone = {key for key in wrong if not after["holders"][str(key)]}
+        return {"held": len(held), "wrong": _names(wrong - gone), **after}
 
     def release(self) -> None:
         """Let go of everything that is held."""
@@ -326,9 +334,9 @@ class Calls:
                 future.result()
         return {"scattered": len(self._scattered), "computed": len(self._computed)}
 
-    def _look(self, held: dict[Any, Any]) -> tuple[set[Any], set[Any]]:
-        missing, again = self._client.run_on_scheduler(look_at_keys, keys=list(held))
-        return set(missing), set(again)
+    @property
+    def _held(self) -> dict[Any, Any]:
+        return {future.key: future for future in [*self._scattered, *self._computed]}
 
     def _wrong(self, held: dict[Any, Any]) -> set[Any]:
         wrong, keys = set(), list(held)

@@ -14,6 +14,7 @@ import click
 from integration.agent.client import AgentError
 from integration.dask_cluster import DaskCluster, apply_example, install_operator
 from integration.kube import Kube, KubectlError, TooLate
+from integration.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,17 +61,6 @@ class Report:
     def success(self) -> bool:
         """Whether nothing was lost, nothing computed twice and everything right."""
         return (self.lost_keys, self.recomputed_keys, self.results_equal) == (0, 0, True)
-
-
-class Timeline:
-    """Prints what happens, with the seconds since it began."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-
-    def say(self, line: str) -> None:
-        """Print one line."""
-        print(f"{time.monotonic() - self._began:6.1f} s  {line}", flush=True)
 
 
 @click.command()
