@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from integration.dask_cluster import DaskCluster
@@ -10,7 +11,7 @@ from integration.worker_process import SHARED, send_signal
 if TYPE_CHECKING:
     from integration.agent.client import Agent
     from integration.cluster.provider import Images
-    from integration.kube import Kube, Manifest
+    from integration.kube import Kube, Manifest, Objects
 
 _RETIRE_MYSELF = """
 import json, os
@@ -54,14 +55,46 @@ def test_a_deleted_worker_pod_hands_its_data_over(kube: Kube, images: Images) ->
 
 
 def test_all_worker_pods_deleted_at_once(kube: Kube, images: Images) -> None:
+    """By `kubectl delete pod --selector`: nobody is left to hand data to until the first replacement has joined."""
     cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=3)
     with cluster.client(images.dask) as agent:
         agent.hold(scattered=30, computed=30)
         before = _names(cluster)
-        kube.delete("pod", *before)
+        kube.delete("pod", "--selector=dask.charmtx.com/cluster=dask,dask.charmtx.com/role=worker")
         cluster.wait_settled(3)
         agent.wait_for_workers(3)
         assert before.isdisjoint(_names(cluster))
+        assert agent.audit().intact, agent.audit()
+
+
+def test_all_workers_evicted_one_after_the_other(kube: Kube, images: Images) -> None:
+    """As when node after node is drained; queries go on meanwhile."""
+    cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=3)
+    with cluster.client(images.dask) as agent:
+        agent.hold(scattered=30, computed=30)
+        agent.persist(partitions=6, files=60)
+        agent.start()
+        before = _names(cluster)
+        for name in sorted(before):
+            kube.evict(name)
+            kube.wait(f"{name} is gone", partial(_is_gone, name))
+        cluster.wait_settled(3)
+        agent.wait_for_workers(3)
+        assert before.isdisjoint(_names(cluster))
+        assert agent.stop().wrong == 0
+        assert agent.audit().intact, agent.audit()
+
+
+def test_the_only_worker_is_evicted(kube: Kube, images: Images) -> None:
+    """It waits for its replacement, and hands everything over to that."""
+    cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=1)
+    with cluster.client(images.dask) as agent:
+        agent.hold(scattered=20, computed=20)
+        (only,) = _names(cluster)
+        kube.evict(only)
+        kube.wait(f"{only} is gone", partial(_is_gone, only))
+        cluster.wait_settled(1)
+        agent.wait_for_workers(1)
         assert agent.audit().intact, agent.audit()
 
 
@@ -85,6 +118,10 @@ def _retire(agent: Agent, kube: Kube, pod: str) -> None:
 
 def _names(cluster: DaskCluster) -> set[str]:
     return {pod["metadata"]["name"] for pod in cluster.workers()}
+
+
+def _is_gone(pod: str, objects: Objects) -> bool:
+    return objects.find("Pod", pod) is None
 
 
 def _restarts(pod: Manifest | None) -> int:
