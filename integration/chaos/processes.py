@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     import signal
 
     from integration.kube import Manifest
+
+
+_COMMAND_CHARACTERS = 120
 
 
 def container_id(pod: Manifest) -> str | None:
@@ -32,6 +36,24 @@ def send(container: str, number: signal.Signals) -> int:
             os.kill(pid, number)
             reached += 1
     return reached
+
+
+def describe(container: str) -> str:
+    """What the processes of a container are, and what each of their threads is doing in the kernel: a line each."""
+    lines = []
+    for pid in sorted(_pids(container)):
+        process = Path(f"/proc/{pid}")
+        with contextlib.suppress(OSError):
+            command = " ".join((process / "cmdline").read_text().split("\0"))[:_COMMAND_CHARACTERS]
+            threads = Counter(_doing(thread) for thread in (process / "task").iterdir())
+            doing = ", ".join(f"{count} {what}" for what, count in threads.most_common())
+            lines.append(f"{pid} {' '.join(command.split())}: {doing}")
+    return "\n".join(lines) or "no process"
+
+
+def _doing(thread: Path) -> str:
+    state = (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    return f"{state} {(thread / 'wchan').read_text()}"
 
 
 def _pids(container: str) -> list[int]:

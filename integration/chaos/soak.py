@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from integration.agent.client import AgentError
 from integration.chaos import evidence
 from integration.chaos.faults import Faults
 from integration.chaos.plan import actions
+from integration.chaos.processes import container_id, describe
 from integration.cluster.node_plan import NODE
 from integration.cluster.paths import Paths
 from integration.dask_cluster import apply_example, install_operator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from integration.agent.client import Agent
     from integration.dask_cluster import DaskCluster
+    from integration.kube import Manifest
 
 NAMESPACE = "dask-chaos"
 OPERATORS = 2
@@ -45,6 +47,9 @@ READ_SECONDS = 60.0
 SETTLING_SECONDS = 420.0
 """Longer than a pod's grace period (300 s)."""
 
+SLOW = timedelta(seconds=60)
+"""A pod that ends for longer is worth a look: handing over takes seconds here, a pause 20 s at the longest."""
+
 LATELY = timedelta(seconds=60)
 SHOWN_KEYS = 10
 
@@ -61,6 +66,7 @@ class Report:
     wrong_results: int
     converged: bool
     settling_seconds: float
+    slow_pods: int
     held_keys: int
     answers: int
     refused_scatters: int
@@ -83,7 +89,7 @@ class Watch:
         self._keeper = keeper
         self._folder = folder
         self._timeline = timeline
-        self._seen: dict[str, set[str]] = {"lost": set(), "recomputed": set(), "wrong": set()}
+        self._seen: dict[str, set[str]] = {what: set() for what in ("lost", "recomputed", "wrong", "slow")}
         self._holders: dict[str, tuple[str, ...]] = {}
         self._wrong_answers = 0
         self._read = time.monotonic()
@@ -101,6 +107,17 @@ class Watch:
         self._holders = found.holders
         self._check_answers(after)
 
+    def look_at_pods(self, pods: Iterable[Manifest], after: str) -> None:
+        """See which pods take long to end, and what their processes are doing."""
+        for pod in pods:
+            name, seconds = pod["metadata"]["name"], _ending_for(pod)
+            if seconds > SLOW.total_seconds() and name not in self._seen["slow"]:
+                self._seen["slow"].add(name)
+                container = container_id(pod)
+                doing = describe(container) if container else "its container doesn't run"
+                title = f"after {after}: {name} has been ending for {seconds:.0f} s"
+                self.write_down(title, more=doing, last=timedelta(seconds=seconds) + LATELY)
+
     def read_now_and_then(self, after: str) -> None:
         """Read everything back where that was not done for a while."""
         if time.monotonic() > self._read + READ_SECONDS:
@@ -113,10 +130,11 @@ class Watch:
         self._check_answers(after)
         self.held, self._read = audit.held, time.monotonic()
 
-    def write_down(self, title: str) -> None:
+    def write_down(self, title: str, *, more: str = "", last: timedelta = LATELY) -> None:
         """Say that something is wrong, and keep what everybody said lately in a file."""
         file = self._folder / f"{len(self.files) + 1}.txt"
-        evidence.write(file, title=title, keeper=self._keeper, last=LATELY, diagnosis=self._kube.diagnosis())
+        diagnosis = f"{more}\n{self._kube.diagnosis()}"
+        evidence.write(file, title=title, keeper=self._keeper, last=last, diagnosis=diagnosis)
         self.files.append(str(file))
         self._timeline.say(f"!! {title}\n            {file}")
 
@@ -205,6 +223,7 @@ def _disturb(
         done[type(action.fault).__name__] += 1
         timeline.say(f"      {told}")
         watch.look(last)
+        watch.look_at_pods(cluster.workers(), last)
         if not faults.pausing:
             refused += not _hold_more(agent, timeline)
             watch.read_now_and_then(last)
@@ -226,12 +245,22 @@ def _disturb(
         wrong_results=watch.count("wrong") + (not agent.total().equal),
         converged=converged,
         settling_seconds=settling,
+        slow_pods=watch.count("slow"),
         held_keys=watch.held,
         answers=progress.answers,
         refused_scatters=refused,
         actions_by_kind=dict(sorted(done.items())),
         evidence=watch.files,
     )
+
+
+def _ending_for(pod: Manifest) -> float:
+    """For how many seconds a pod has been ending: it is to be gone at its deletionTimestamp."""
+    deadline = pod["metadata"].get("deletionTimestamp")
+    if deadline is None:
+        return 0.0
+    grace = timedelta(seconds=pod["metadata"]["deletionGracePeriodSeconds"])
+    return (datetime.now(UTC) - (datetime.fromisoformat(deadline) - grace)).total_seconds()
 
 
 def _hold_more(agent: Agent, timeline: Timeline) -> bool:
