@@ -59,7 +59,10 @@ def integration(session: nox.Session) -> None:
         # Most of a test is waiting for pods, so more of them than there are processors run side by side. Those that
         # share something expensive are in one group (integration/conftest.py) and so in one process.
         side_by_side = ("--numprocesses=3", "--dist=loadgroup")
-        session.run(*CLUSTER, "run", "python", "-m", "pytest", "integration", *side_by_side, *session.posargs)
+        pytest = (*CLUSTER, "run", "python", "-m", "pytest", "integration")
+        session.run(*pytest, *side_by_side, *session.posargs)
+        if not session.posargs:
+            session.run(*pytest, "-m", "alone")
     finally:
         if not found_up:
             session.run(*CLUSTER, "down")

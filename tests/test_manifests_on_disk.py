@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "deploy" / "base"
-OVERLAYS = [ROOT / "deploy", ROOT / "deploy" / "all-namespaces"]
+OVERLAYS = [ROOT / "deploy", ROOT / "deploy" / "all-namespaces", ROOT / "deploy" / "several-namespaces"]
+SEVERAL = OVERLAYS[2]
+PARTS = [BASE, ROOT / "deploy" / "rights", ROOT / "deploy" / "namespace", *sorted(SEVERAL.glob("*/"))]
+ACCESS = [BASE / "account.yaml", ROOT / "deploy" / "rights" / "rbac.yaml"]
 EXAMPLE = ROOT / "example"
 
 APPLY_LIMIT = 250_000
@@ -254,7 +257,8 @@ class TestRights:
     def test_are_these_and_no_others(self) -> None:
         granted = {
             (group, resource, verb)
-            for role in documents(BASE / "rbac.yaml")
+            for file in ACCESS
+            for role in documents(file)
             for rule in role.get("rules", [])
             for group in rule["apiGroups"]
             for resource in rule["resources"]
@@ -273,11 +277,11 @@ class TestRights:
         }
 
     def test_reach_the_operator(self, deployment: Json) -> None:
-        account = of_kind(BASE / "rbac.yaml", "ServiceAccount")["metadata"]["name"]
-        role = of_kind(BASE / "rbac.yaml", "Role")["metadata"]["name"]
-        binding = of_kind(BASE / "rbac.yaml", "RoleBinding")
-        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account}]
-        assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role}
+        account = of_kind(BASE / "account.yaml", "ServiceAccount")["metadata"]["name"]
+        for file in ACCESS:
+            role, binding = of_kind(file, "Role")["metadata"]["name"], of_kind(file, "RoleBinding")
+            assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account}]
+            assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role}
         assert deployment["spec"]["template"]["spec"]["serviceAccountName"] == account
 
 
@@ -320,7 +324,7 @@ class TestOperatorDeployment:
 class TestKustomizations:
     """How the files are put together."""
 
-    @pytest.mark.parametrize("folder", [*OVERLAYS, BASE, EXAMPLE], ids=lambda folder: str(folder.relative_to(ROOT)))
+    @pytest.mark.parametrize("folder", [*OVERLAYS, *PARTS, EXAMPLE], ids=lambda folder: str(folder.relative_to(ROOT)))
     def test_refer_to_files_that_exist(self, folder: Path) -> None:
         kustomization = of_kind(folder / "kustomization.yaml", "Kustomization")
         for entry in [*kustomization["resources"], *kustomization.get("configurations", ())]:
@@ -334,7 +338,7 @@ class TestKustomizations:
 
     def test_all_namespaces_patches_fields_that_exist(self, deployment: Json) -> None:
         kustomization = of_kind(OVERLAYS[1] / "kustomization.yaml", "Kustomization")
-        rbac = {document["kind"]: document for document in documents(BASE / "rbac.yaml")}
+        rbac = {document["kind"]: document for document in documents(ACCESS[1])}
         targets = {**rbac, "Deployment": deployment}
         for patch in kustomization["patches"]:
             for operation in yaml.safe_load(patch["patch"]):
@@ -345,7 +349,24 @@ class TestKustomizations:
         operations = [o for patch in kustomization["patches"] for o in yaml.safe_load(patch["patch"])]
         (args,) = [o["value"] for o in operations if o["path"].endswith("/args")]
         assert run_options(args)["all_namespaces"] is True
-        assert of_kind(OVERLAYS[1] / "namespace.yaml", "Namespace")["metadata"]["name"] == kustomization["namespace"]
+        namespace = of_kind(ROOT / "deploy" / "namespace" / "namespace.yaml", "Namespace")
+        assert namespace["metadata"]["name"] == kustomization["namespace"]
+
+    def test_several_namespaces_watches_those_that_it_has_rights_in(self) -> None:
+        operator = of_kind(SEVERAL / "operator" / "kustomization.yaml", "Kustomization")
+        changes = [change for patch in operator["patches"] for change in yaml.safe_load(patch["patch"])]
+        (args,) = [change["value"] for change in changes if change["path"].endswith("/args")]
+        folders = [folder for folder in SEVERAL.glob("*/") if folder.name != "operator"]
+        granted = {of_kind(folder / "kustomization.yaml", "Kustomization")["namespace"] for folder in folders}
+        assert set(run_options(args)["namespaces"]) == granted == {folder.name for folder in folders}
+        assert set(of_kind(SEVERAL / "kustomization.yaml", "Kustomization")["resources"]) == {"operator", *granted}
+
+    def test_several_namespaces_grants_to_the_account_of_its_operator(self) -> None:
+        home = of_kind(SEVERAL / "operator" / "kustomization.yaml", "Kustomization")["namespace"]
+        for namespace in ("team-a", "team-b"):
+            (patch,) = of_kind(SEVERAL / namespace / "kustomization.yaml", "Kustomization")["patches"]
+            (change,) = yaml.safe_load(patch["patch"])
+            assert (change["path"], change["value"]) == ("/subjects/0/namespace", home)
 
 
 class TestExample:
