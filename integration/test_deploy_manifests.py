@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,7 +34,8 @@ def test_an_operator_for_several_namespaces(unattended: Kube, images: Images, tm
         renamed = {"team-a": unattended.namespace, "team-b": other.namespace, "dask-operator": home.namespace}
         folder = _deploy_with_namespaces(tmp_path, renamed)
         with overlay(folder, images={"dask-k8s-operator": images.operator}) as kustomization:
-            home.apply_kustomization(kustomization)
+            # Without `--namespace`, which would contradict the namespaces that its objects name.
+            subprocess.run(["kubectl", "apply", f"--kustomize={kustomization}"], check=True)
         home.run("rollout", "status", "deployment/dask-operator", "--timeout=60s")
         _does_its_work([unattended, other], images, InstalledOperator(home, deployment="dask-operator"))
 
