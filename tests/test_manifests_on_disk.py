@@ -26,7 +26,7 @@ OVERLAYS = [ROOT / "deploy", ROOT / "deploy" / "all-namespaces", ROOT / "deploy"
 SEVERAL = OVERLAYS[2]
 PARTS = [BASE, ROOT / "deploy" / "rights", ROOT / "deploy" / "namespace", *sorted(SEVERAL.glob("*/"))]
 ACCESS = [BASE / "account.yaml", ROOT / "deploy" / "rights" / "rbac.yaml"]
-EXAMPLE = ROOT / "example"
+EXAMPLE = ROOT / "example" / "base"
 
 APPLY_LIMIT = 250_000
 """Bytes of JSON that `kubectl apply` can keep in an annotation (256 KiB for all annotations together)."""
