@@ -93,6 +93,14 @@ def benchmark(session: nox.Session) -> None:
 
 
 @nox.session
+def crd(session: nox.Session) -> None:
+    """Write the CustomResourceDefinition, with the types of the Kubernetes that `integration/binaries/go.mod` names."""
+    session.install("-e", ".[tests]")
+    session.run("python", "-m", "integration.openapi")
+    session.run("python", "-m", "deploy.crd")
+
+
+@nox.session
 def cluster(session: nox.Session) -> None:
     """Manage the cluster for tests and demo: `-- up`, `down`, `status`, `run COMMAND`, `--help`."""
     session.install("-e", ".[tests]")

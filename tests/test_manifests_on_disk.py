@@ -16,6 +16,7 @@ from dask_k8s_operator.domain.cluster import Cluster, Retiring
 from dask_k8s_operator.domain.manifests import scheduler_deployment, worker_pod
 from dask_k8s_operator.domain.planner import plan
 from dask_k8s_operator.domain.snapshot import Snapshot
+from deploy import crd as definition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,9 @@ SEVERAL = OVERLAYS[2]
 PARTS = [BASE, ROOT / "deploy" / "rights", ROOT / "deploy" / "namespace", *sorted(SEVERAL.glob("*/"))]
 ACCESS = [BASE / "account.yaml", ROOT / "deploy" / "rights" / "rbac.yaml"]
 EXAMPLE = ROOT / "example" / "base"
+
+FREE = (".spec.scheduler.template.spec", ".spec.workers.template.spec", ".spec.scheduler.service")
+"""Where a newer Kubernetes may know more fields than we do."""
 
 APPLY_LIMIT = 250_000
 """Bytes of JSON that `kubectl apply` can keep in an annotation (256 KiB for all annotations together)."""
@@ -147,27 +151,48 @@ class TestResourceDefinition:
     def test_fits_into_the_annotation_of_kubectl_apply(self, crd: Json) -> None:
         assert len(json.dumps(crd)) < APPLY_LIMIT
 
-    def test_every_level_has_a_type_and_a_description(self, schema: Json) -> None:
+    def test_is_what_its_source_gives(self) -> None:
+        types = json.loads(definition.TYPES.read_text())
+        assert definition.RESULT.read_text() == definition.compose(definition.SOURCE.read_text(), types)
+
+    def test_every_level_has_a_type_and_ours_have_a_description(self, schema: Json) -> None:
         for path, node in walk(schema):
-            assert ("type" in node) != ("x-kubernetes-int-or-string" in node), path
-            if path != ".metadata" and not path.endswith("{}"):
+            quantity = "pattern" in node and node.get("x-kubernetes-preserve-unknown-fields")
+            assert [kind for kind in ("type", "x-kubernetes-int-or-string") if kind in node] or quantity, path
+            ours = not path.startswith(FREE) or path in FREE
+            if ours and path != ".metadata" and not path.endswith("{}"):
                 assert node.get("description"), path
+
+    def test_any_field_of_a_template_may_be_null(self, schema: Json) -> None:
+        """Which takes a default of ours away; tools that write templates give null, too, for what they leave out."""
+        for path, node in walk(schema):
+            above = path.rpartition(".")[0]
+            key_of_the_containers = path.endswith(".spec.containers[].name")
+            if above.startswith(FREE) and "enum" not in node and not key_of_the_containers and path[-1] not in "]}":
+                assert node.get("nullable"), path
+
+    def test_nothing_of_a_template_is_required_that_has_a_default(self, schema: Json) -> None:
+        fields = dict(walk(schema))
+        for path in FREE:
+            assert "required" not in fields[path]
+        assert fields[".spec.workers.template.spec.containers[]"]["required"] == ["name"]
 
     def test_every_level_says_what_it_holds(self, schema: Json) -> None:
         for path, node in walk(schema):
             if node.get("type") == "array":
                 assert "items" in node, path
-            if node.get("type") == "integer":
+            if node.get("type") == "integer" and not path.startswith(FREE):
                 assert "minimum" in node, path
                 assert node["format"] in {"int32", "int64"}, path
             for name in node.get("required", ()):
                 assert name in node["properties"], path
 
     def test_unknown_fields_are_taken_inside_pod_and_service_specs_alone(self, schema: Json) -> None:
-        free = (".spec.scheduler.template.spec", ".spec.workers.template.spec", ".spec.scheduler.service")
         for path, node in walk(schema):
             if "x-kubernetes-preserve-unknown-fields" in node:
-                assert path.startswith(free), path
+                assert path.startswith(FREE), path
+            elif path.startswith(FREE):
+                assert "properties" not in node, path
 
     def test_both_templates_have_the_same_schema(self, schema: Json) -> None:
         scheduler, workers = (
@@ -240,14 +265,18 @@ class TestResourceDefinition:
                 {"workers": {"template": {"spec": {"containers": [{"image": "i"}]}}}},
                 ".spec.workers.template.spec.containers[].name: missing",
             ),
+            (
+                {"workers": {"template": {"spec": {"tolerations": [{"tolerationSeconds": "5"}]}}}},
+                ".spec.workers.template.spec.tolerations[].tolerationSeconds: not integer",
+            ),
         ],
     )
     def test_refuses_misspelt_fields_and_wrong_types(self, schema: Json, spec: Json, complaint: str) -> None:
         assert refused(schema, {"spec": spec}) == [complaint]
 
     def test_takes_fields_of_a_pod_that_it_does_not_list(self, schema: Json) -> None:
-        container = {"name": "worker", "resources": {"limits": {"cpu": 1}}, "env": [{"name": "A", "valueFrom": {}}]}
-        template = {"spec": {"priorityClassName": "p", "tolerations": [{"key": "k"}], "containers": [container]}}
+        container = {"name": "worker", "resources": {"later": {"cpu": 1}}, "env": [{"name": "A", "later": {}}]}
+        template = {"spec": {"later": "p", "tolerations": [{"later": "k"}], "containers": [container]}}
         assert refused(schema, {"spec": {"workers": {"template": template}}}) == []
 
 

@@ -50,6 +50,17 @@ def kubernetes_version(go_mod: str) -> str:
     raise ProviderError(f"{MODULE / 'go.mod'} requires no release of k8s.io/kubernetes")
 
 
+def module_folder(module: str, *, cache: Path) -> Path:
+    """Where the source of a Go module is, in the version that the programs are built from; downloaded if need be.
+
+    Raises:
+        ProviderError: no Go could be had, or the module couldn't be downloaded.
+    """
+    go = system_go() or _packaged_go(cache)
+    call([go, "mod", "download", module], cwd=MODULE)
+    return Path(call([go, "list", "-m", "-f", "{{.Dir}}", module], cwd=MODULE).strip())
+
+
 def system_go() -> Path | None:
     """The machine's Go, where it is new enough."""
     found = shutil.which("go", path=environment()["PATH"])
