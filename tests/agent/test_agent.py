@@ -68,6 +68,16 @@ async def kill(dask: LocalDask, name: str, process: asyncio.subprocess.Process) 
 
 
 @pytest.mark.usefixtures("dask")
+async def test_work_takes_as_long_as_it_is_told_to(agent: Agent) -> None:
+    began = time.monotonic()
+    held = await asyncio.to_thread(agent.work, tasks=4, seconds=1.0)
+    assert held.computed == 4
+    assert time.monotonic() - began >= 1.0
+    audit = await asyncio.to_thread(agent.audit)
+    assert (audit.intact, audit.held) == (True, 4)
+
+
+@pytest.mark.usefixtures("dask")
 async def test_what_stays_is_intact(agent: Agent) -> None:
     await hold(agent)
     audit = await asyncio.to_thread(agent.audit)

@@ -1,0 +1,62 @@
+"""What the tests of all autoscalers share: a load, and what is expected of whoever scales workers by it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from integration.timeline import Timeline
+
+if TYPE_CHECKING:
+    from integration.dask_cluster import DaskCluster
+    from integration.prometheus import Prometheus
+
+MAXIMUM = 4
+"""The workers that the load is too much for."""
+
+_TASKS = 60
+_TASK_SECONDS = 1.0
+_PATIENCE_SECONDS = 180.0
+
+
+def up_and_down(cluster: DaskCluster, image: str, *, minimum: int) -> None:
+    """Compute, hold the results, let them go; see the workers follow, and no result lost or computed twice.
+
+    Args:
+        cluster: has `minimum` workers, and an autoscaler that may make it `MAXIMUM`.
+        image: the Dask image.
+        minimum: with nothing to do and nothing held.
+    """
+    timeline = Timeline()
+    cluster.wait_settled(minimum, timeout=_PATIENCE_SECONDS)
+    timeline.say(f"{minimum} workers, nothing to do")
+    with cluster.client(image) as agent:
+        timeline.say(f"{_TASKS} tasks of {_TASK_SECONDS:g} s each are submitted")
+        held = agent.work(tasks=_TASKS, seconds=_TASK_SECONDS, timeout=_PATIENCE_SECONDS)
+        assert held.computed == _TASKS
+        timeline.say(f"they are done, by {len(agent.workers())} workers")
+        assert len(agent.workers()) == MAXIMUM
+
+        cluster.wait_settled(1, timeout=_PATIENCE_SECONDS)
+        timeline.say("one worker is left, which holds the results")
+        assert agent.audit().intact, agent.audit()
+
+        agent.release()
+        cluster.wait_settled(minimum, timeout=_PATIENCE_SECONDS)
+        timeline.say(f"{minimum} workers, the results are released")
+
+
+def assert_workers_stay_while_tasks_wait(prometheus: Prometheus, *, start: float) -> None:
+    """Check by what the scheduler said that no worker left while a task waited for one.
+
+    Args:
+        prometheus: has scraped one scheduler every second.
+        start: Unix time.
+    """
+    waiting = prometheus.history('sum(dask_scheduler_tasks{state=~"queued|no-worker"})', start=start)
+    removed = prometheus.history("sum(dask_scheduler_workers_removed_total)", start=start)
+    assert max(waiting.values()) > 0, "no task has ever waited: this says nothing"
+    assert max(removed.values()) >= MAXIMUM - 1, "no worker has ever left: this says nothing"
+    moments = sorted(removed.keys() & waiting.keys())
+    early = [now for last, now in itertools.pairwise(moments) if removed[now] > removed[last] and waiting[last]]
+    assert not early, {now - start: waiting[now] for now in early}

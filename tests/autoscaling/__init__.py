@@ -1,0 +1,1 @@
+"""What the tests of autoscalers on a real Kubernetes rest on."""
