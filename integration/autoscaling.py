@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import TYPE_CHECKING
 
+import pytest
+
+from integration.cluster import definitions
+from integration.cluster.choice import select
+from integration.cluster.paths import Paths
+from integration.dask_cluster import CHECKOUT, DaskCluster
 from integration.timeline import Timeline
 
 if TYPE_CHECKING:
-    from integration.dask_cluster import DaskCluster
+    from integration.kube import Kube, Manifest
     from integration.prometheus import Prometheus
+
+EXAMPLE = CHECKOUT / "example"
 
 MAXIMUM = 4
 """The workers that the load is too much for."""
@@ -17,6 +26,23 @@ MAXIMUM = 4
 _TASKS = 60
 _TASK_SECONDS = 1.0
 _PATIENCE_SECONDS = 180.0
+
+
+def define(kube: Kube) -> None:
+    """Make the real ServiceMonitor and KEDA's resources known; skips the test where the cluster isn't a local node."""
+    if (provider := select()).name != "local":
+        pytest.skip(f"other projects' definitions are for the local node alone; here the cluster is by {provider.name}")
+    cache = Paths.here().cache
+    kube.run("apply", "--server-side", f"--filename={definitions.service_monitor(cache)}")
+    kube.run("apply", "--server-side", f"--kustomize={definitions.keda(cache) / 'crd'}")
+    crds = ("servicemonitors.monitoring.coreos.com", "scaledobjects.keda.sh")
+    kube.run("wait", "--for=condition=Established", *(f"crd/{name}" for name in crds), "--timeout=30s")
+
+
+def replace(kind: str, values: dict[str, object]) -> Manifest:
+    """A patch for a kustomization, with new values by JSON pointer."""
+    changes = [{"op": "replace", "path": path, "value": value} for path, value in values.items()]
+    return {"target": {"kind": kind}, "patch": json.dumps(changes)}
 
 
 def up_and_down(cluster: DaskCluster, image: str, *, minimum: int) -> None:

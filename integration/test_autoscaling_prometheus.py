@@ -5,7 +5,6 @@ Only the prometheus-adapter is a stand-in, which follows the example's rule file
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 
@@ -13,20 +12,23 @@ import pytest
 import yaml
 
 from integration import metrics_adapter, prometheus
-from integration.autoscaling import MAXIMUM, assert_workers_stay_while_tasks_wait, up_and_down
-from integration.cluster import definitions
-from integration.cluster.choice import select
-from integration.cluster.paths import Paths
-from integration.dask_cluster import CHECKOUT, DaskCluster
+from integration.autoscaling import (
+    EXAMPLE,
+    MAXIMUM,
+    assert_workers_stay_while_tasks_wait,
+    define,
+    replace,
+    up_and_down,
+)
+from integration.dask_cluster import DaskCluster
 from integration.kube import overlay
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from integration.cluster.provider import Images
-    from integration.kube import Kube, Manifest
+    from integration.kube import Kube
 
-EXAMPLE = CHECKOUT / "example"
 RULES = EXAMPLE / "autoscaling-prometheus" / "adapter-values.yaml"
 HOLD_SECONDS = 15
 
@@ -36,14 +38,11 @@ pytestmark = pytest.mark.xdist_group("custom-metrics")
 
 @pytest.mark.parametrize(("folder", "minimum"), [("autoscaling-prometheus", 1), ("autoscaling-prometheus-to-zero", 0)])
 def test_workers_follow_the_load(kube: Kube, images: Images, tmp_path: Path, folder: str, minimum: int) -> None:
-    if (provider := select()).name != "local":
-        pytest.skip(f"Prometheus and the adapter run on the local node; here the cluster is by {provider.name}")
-    kube.run("apply", "--server-side", f"--filename={definitions.service_monitor(Paths.here().cache)}")
-    kube.run("wait", "--for=condition=Established", "crd/servicemonitors.monitoring.coreos.com", "--timeout=30s")
+    define(kube)
     patches = [
-        _replace("Cluster", {"/spec/image": images.dask}),
-        _replace("ServiceMonitor", {"/spec/endpoints/0/interval": "1s"}),
-        _replace(
+        replace("Cluster", {"/spec/image": images.dask}),
+        replace("ServiceMonitor", {"/spec/endpoints/0/interval": "1s"}),
+        replace(
             "HorizontalPodAutoscaler",
             {"/spec/maxReplicas": MAXIMUM, "/spec/behavior/scaleDown/stabilizationWindowSeconds": HOLD_SECONDS},
         ),
@@ -61,8 +60,3 @@ def test_workers_follow_the_load(kube: Kube, images: Images, tmp_path: Path, fol
         up_and_down(cluster, images.dask, minimum=minimum)
         assert_workers_stay_while_tasks_wait(metrics, start=start)
         print(kube.run("describe", "horizontalpodautoscaler", "example-dask"))
-
-
-def _replace(kind: str, values: dict[str, object]) -> Manifest:
-    changes = [{"op": "replace", "path": path, "value": value} for path, value in values.items()]
-    return {"target": {"kind": kind}, "patch": json.dumps(changes)}

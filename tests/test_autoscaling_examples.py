@@ -86,7 +86,7 @@ class TestEveryFolder:
         for entry in kustomization(folder)["resources"]:
             assert (folder / entry).resolve() not in folder.resolve().parents, entry
 
-    @pytest.mark.parametrize("name", ["autoscaling-prometheus"])
+    @pytest.mark.parametrize("name", ["autoscaling-prometheus", "autoscaling-keda"])
     def test_a_prefix_reaches_every_field_with_the_name_of_the_cluster(self, name: str) -> None:
         folder = EXAMPLE / name
         (configuration,) = kustomization(folder)["configurations"]
@@ -101,8 +101,12 @@ class TestEveryFolder:
                 for value in strings_at(one["spec"], field["path"].removeprefix("spec/"))
             ]
             assert reached == [cluster_name()] * mentions(one["spec"]), one["kind"]
-        (inherited,) = load(EXAMPLE / "base" / "cluster-fields.yaml")["nameReference"]
-        assert all(field in fields for field in inherited["fieldSpecs"])
+
+    @pytest.mark.parametrize("name", ["autoscaling-prometheus", "autoscaling-keda"])
+    def test_nothing_but_the_autoscaler_sets_the_number_of_workers(self, name: str) -> None:
+        (patch,) = kustomization(EXAMPLE / name)["patches"]
+        assert patch["target"] == {"kind": names.KIND}
+        assert yaml.safe_load(patch["patch"]) == [{"op": "remove", "path": "/spec/workers/replicas"}]
 
 
 def mentions(spec: Any) -> int:
@@ -114,7 +118,7 @@ def mentions(spec: Any) -> int:
     return (spec.get("kind") == names.KIND) + sum(map(mentions, spec.values()))
 
 
-class TestPrometheus:
+class TestAdapter:
     """The way from the scheduler's metric to the autoscaler: names that agree at each step."""
 
     def test_the_monitor_selects_the_services_of_schedulers(self, monitor: Json) -> None:
@@ -145,14 +149,35 @@ class TestPrometheus:
         target = {"apiVersion": names.API_VERSION, "kind": names.KIND, "name": cluster_name()}
         assert autoscaler["spec"]["scaleTargetRef"] == metric["object"]["describedObject"] == target
 
-    def test_nothing_else_sets_the_number_of_workers(self) -> None:
-        (patch,) = kustomization(EXAMPLE / "autoscaling-prometheus")["patches"]
-        assert patch["target"] == {"kind": names.KIND}
-        assert yaml.safe_load(patch["patch"]) == [{"op": "remove", "path": "/spec/workers/replicas"}]
-
     def test_to_zero_is_the_same_but_for_the_minimum(self, autoscaler: Json) -> None:
         own = kustomization(EXAMPLE / "autoscaling-prometheus-to-zero")
         (patch,) = own["patches"]
         assert own["resources"] == ["../autoscaling-prometheus"]
         assert yaml.safe_load(patch["patch"]) == [{"op": "replace", "path": "/spec/minReplicas", "value": 0}]
         assert autoscaler["spec"]["minReplicas"] == 1
+
+
+class TestKeda:
+    """What KEDA asks, and whom."""
+
+    def test_it_asks_the_scheduler_of_the_cluster_that_it_scales(self) -> None:
+        (trigger,) = of_kind(EXAMPLE / "autoscaling-keda", "ScaledObject")["spec"]["triggers"]
+        assert trigger["type"] == "metrics-api"
+        assert trigger["metadata"] == {
+            "url": f"{names.dashboard_address(cluster_name(), 'default')}/api/v1/adaptive_target",
+            "valueLocation": "workers",
+            "targetValue": "1",
+        }
+
+    def test_or_prometheus_for_what_that_scheduler_said(self) -> None:
+        own = kustomization(EXAMPLE / "autoscaling-keda-prometheus")
+        assert own["resources"] == ["../autoscaling-keda", "../servicemonitor"]
+        ((operation,),) = [yaml.safe_load(patch["patch"]) for patch in own["patches"]]
+        (trigger,) = operation["value"]
+        assert (operation["path"], trigger["type"]) == ("/spec/triggers", "prometheus")
+        asked = trigger["metadata"]
+        assert asked["query"] == f'max({DEMAND}{{namespace="default",job="{cluster_name()}"}})'
+        assert (asked["threshold"], asked["ignoreNullValues"]) == ("1", "false")
+
+    def test_the_cluster_has_no_workers_where_none_are_asked_for(self) -> None:
+        assert of_kind(EXAMPLE / "autoscaling-keda", "ScaledObject")["spec"]["minReplicaCount"] == 0
