@@ -299,7 +299,7 @@ class TestRights:
             (names.GROUP, f"{names.PLURAL}/status", "patch"),
             *(("", "pods", verb) for verb in [*read, "create", "delete"]),
             *(("apps", "deployments", verb) for verb in [*read, "create"]),
-            *(("", "services", verb) for verb in [*read, "create"]),
+            *(("", "services", verb) for verb in [*read, "create", "patch"]),
             *(("", "events", verb) for verb in ["create", "patch"]),
             ("dask.charmtx.com", "clusters/finalizers", "update"),
             *(("coordination.k8s.io", "leases", verb) for verb in ["get", "create", "update"]),

@@ -29,6 +29,15 @@ _COLLECTIONS = {
 }
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _MERGE_PATCH = "application/merge-patch+json"
+_APPLY = "application/apply-patch+yaml"
+_UNFIT = "failed to create typed patch object"
+"""So begins the answer to a server-side apply of something that doesn't fit the schema, with a status of 500.
+
+https://github.com/kubernetes/kubernetes/blob/v1.35.4/staging/src/k8s.io/apimachinery/pkg/util/managedfields/internal/structuredmerge.go
+"""
+
+FIELD_MANAGER = "dask-operator"
+
 _TIMEOUT = 30.0
 """Seconds for one request. Longer than any healthy API server takes, shorter than a person's patience."""
 
@@ -174,6 +183,21 @@ class KubernetesClient:
         path = _COLLECTIONS[manifest["kind"]].format(namespace=manifest["metadata"]["namespace"])
         await self._request("POST", path, body=manifest, query={"fieldValidation": "Strict"})
 
+    async def try_out(self, manifest: Mapping[str, Any], *, change: bool) -> None:
+        """Ask whether an object would be taken, by a strict dry run: nothing comes of it.
+
+        Args:
+            manifest: a Deployment, Service or Pod.
+            change: the object is there, and this is what it is to become (by server-side apply).
+        """
+        metadata, query = manifest["metadata"], {"dryRun": "All", "fieldValidation": "Strict"}
+        path = _COLLECTIONS[manifest["kind"]].format(namespace=metadata["namespace"])
+        if not change:
+            await self._request("POST", path, body=manifest, query=query)
+            return
+        query |= {"fieldManager": FIELD_MANAGER, "force": "true"}
+        await self._request("PATCH", f"{path}/{metadata['name']}", body=manifest, query=query, content_type=_APPLY)
+
     async def delete_pod(self, namespace: str, name: str, *, uid: str, resource_version: str) -> None:
         """Delete this very pod, in the state in which it was read."""
         path = f"{_COLLECTIONS['Pod'].format(namespace=namespace)}/{name}"
@@ -244,6 +268,8 @@ class KubernetesClient:
         content_type: str = "application/json",
     ) -> Manifest:
         status, content = await self.send(method, path, body=body, query=query, content_type=content_type)
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR and _message(content).startswith(_UNFIT):
+            raise Invalid(_message(content), HTTPStatus.UNPROCESSABLE_ENTITY)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
             raise Unavailable(f"{method} {path}: {status} {_message(content)}")
         if status >= HTTPStatus.BAD_REQUEST:

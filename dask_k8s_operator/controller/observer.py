@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from dask_k8s_operator.clients.kubernetes import Refused, Unavailable
 from dask_k8s_operator.clients.scheduler import SchedulerError
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.cluster import Cluster
@@ -18,6 +19,7 @@ from dask_k8s_operator.domain.snapshot import (
     Unreachable,
     owned_by,
 )
+from dask_k8s_operator.domain.templates import Refusal, TemplateCheck, Trial, check, is_checked, trials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,12 +65,14 @@ class Observer:
             for pod in pods
             if _role(pod) == names.ROLE_WORKER and owned_by(pod, cluster.uid)
         )
+        owned_service = Owned.from_manifest(service, owner_uid=cluster.uid) if service else None
+        templates = await self._try_templates(cluster, owned_service)
         # Before the scheduler is read: what an answer says moved must be older than the list it is checked against.
         calls = self._calls.of(key)
         return Snapshot(
             cluster=cluster,
             deployment=Owned.from_manifest(deployment, owner_uid=cluster.uid) if deployment else None,
-            service=Owned.from_manifest(service, owner_uid=cluster.uid) if service else None,
+            service=owned_service,
             scheduler_pods=tuple(
                 Pod.from_manifest(pod, container=names.ROLE_SCHEDULER)
                 for pod in pods
@@ -78,7 +82,24 @@ class Observer:
             # After the pods: a worker that registers in between is seen as registered, not as unknown.
             scheduler=await self._ask(key, cluster) if needs_scheduler(cluster, workers) else NotAsked(),
             calls=calls,
+            templates=templates,
         )
+
+    async def _try_templates(self, cluster: Cluster, service: Owned | None) -> TemplateCheck:
+        if cluster.terminating or is_checked(cluster):
+            return TemplateCheck()
+        todo = trials(cluster, has_service=service is not None and service.ours)
+        answers = await asyncio.gather(*(self._try(trial) for trial in todo))
+        return check(zip(todo, answers, strict=True))
+
+    async def _try(self, trial: Trial) -> Refusal | None:
+        try:
+            await self._kubernetes.try_out(trial.manifest, change=trial.change)
+        except Refused as error:
+            return Refusal(error.status, str(error))
+        except Unavailable as error:
+            return Refusal(None, str(error))
+        return None
 
     async def _ask(self, key: ClusterKey, cluster: Cluster) -> SchedulerView:
         drained = {address for entry in cluster.retiring if entry.drained for address in entry.addresses}

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Plan
 from dask_k8s_operator.domain.blockage import why_blocked
-from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster, Retiring
+from dask_k8s_operator.domain.cluster import Cluster, Retiring
 from dask_k8s_operator.domain.handover import can_be_taken_back, learn, requests
 from dask_k8s_operator.domain.manifests import scheduler_deployment, scheduler_service, worker_pod
 from dask_k8s_operator.domain.retirement import Holdings, choose
 from dask_k8s_operator.domain.status import cluster_status
+from dask_k8s_operator.domain.templates import ask_again_after, with_faults
 
 if TYPE_CHECKING:
     from dask_k8s_operator.domain.snapshot import Pod, Snapshot
+    from dask_k8s_operator.domain.templates import TemplateCheck
 
 RESYNC = timedelta(minutes=5)
 """When a Cluster is looked at again though nothing happened: events can be lost."""
@@ -39,23 +41,20 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         # The garbage collector removes everything that the Cluster owns; nothing is made or asked for any more.
         return Plan(status=None, actions=(), requeue_after=RESYNC)
     workers = _plan_workers(snapshot, now)
-    problem = None
-    try:
-        creations = [*_missing_scheduler(snapshot), *_missing_workers(snapshot, workers.missing)]
-    except InvalidCluster as error:
-        creations, problem = [], str(error)
+    templates = with_faults(snapshot.cluster, snapshot.templates)
+    creations = _creations(snapshot, templates, missing=workers.missing)
     status = cluster_status(
         snapshot,
         retiring=workers.retiring,
         missing=workers.missing,
         blocked=workers.blocked,
-        problem=problem,
+        templates=templates,
         now=now,
     )
     return Plan(
         status=None if status == snapshot.cluster.status else status,
         actions=(*workers.actions, *creations),
-        requeue_after=workers.requeue_after,
+        requeue_after=min(workers.requeue_after, ask_again_after(snapshot.cluster, templates, now) or RESYNC),
     )
 
 
@@ -137,6 +136,16 @@ def _needs_heir(snapshot: Snapshot, holdings: Holdings) -> bool:
 def _is_overdue(entry: Retiring, cluster: Cluster, now: datetime) -> bool:
     timeout = cluster.retirement.timeout
     return cluster.retirement.delete_on_timeout and timeout is not None and now >= entry.since + timeout
+
+
+def _creations(snapshot: Snapshot, templates: TemplateCheck, *, missing: int) -> list[Create]:
+    """What is made, of what is missing: nothing that the API server would refuse, and no half of a new Cluster."""
+    found = []
+    if templates.against(names.ROLE_SCHEDULER, other_too=not snapshot.worker_pods) is None:
+        found += _missing_scheduler(snapshot)
+    if templates.against(names.ROLE_WORKER, other_too=None in {snapshot.deployment, snapshot.service}) is None:
+        found += _missing_workers(snapshot, missing)
+    return found
 
 
 def _missing_scheduler(snapshot: Snapshot) -> list[Create]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain.templates import TemplateCheck
 from dask_k8s_operator.domain.trouble import Trouble, find_trouble, handover_trouble
 
 if TYPE_CHECKING:
@@ -203,6 +204,7 @@ class Snapshot:
     worker_pods: tuple[Pod, ...]
     scheduler: SchedulerView = field(default_factory=NotAsked)
     calls: RetireCalls = field(default_factory=RetireCalls)
+    templates: TemplateCheck = field(default_factory=TemplateCheck)
 
 
 def owned_by(manifest: Mapping[str, Any], uid: str) -> bool:

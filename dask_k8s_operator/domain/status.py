@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain.templates import CONDITION as TEMPLATE_VALID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from dask_k8s_operator.domain.actions import Create
     from dask_k8s_operator.domain.cluster import Cluster, Retiring
     from dask_k8s_operator.domain.snapshot import Pod, Snapshot
+    from dask_k8s_operator.domain.templates import TemplateCheck
 
 CREATION_REFUSED = "CreationRefused"
 
@@ -50,7 +52,7 @@ def cluster_status(
     retiring: Sequence[Retiring],
     missing: int,
     blocked: str | None,
-    problem: str | None,
+    templates: TemplateCheck,
     now: datetime,
 ) -> dict[str, Any]:
     """The whole status.
@@ -60,15 +62,15 @@ def cluster_status(
         retiring: the pods that are to be remembered as on their way out.
         missing: how many workers are about to be created.
         blocked: why a scale-down doesn't go on.
-        problem: why nothing can be created from the spec.
+        templates: what is known of the templates.
         now: for the transition times of conditions that change.
     """
     cluster = snapshot.cluster
     live = [pod for pod in snapshot.worker_pods if pod.live]
     ready = sum(pod.ready for pod in live)
     entries = [entry.to_status() for entry in retiring]
-    scheduler_ready = _scheduler_condition(snapshot, problem)
-    workers_ready = _workers_condition(snapshot, ready=ready, missing=missing, problem=problem)
+    scheduler_ready = _scheduler_condition(snapshot, templates)
+    workers_ready = _workers_condition(snapshot, ready=ready, missing=missing, templates=templates)
     return {
         "observedGeneration": cluster.generation,
         "scheduler": {
@@ -89,7 +91,7 @@ def cluster_status(
                 _ready_condition(scheduler_ready, workers_ready),
                 scheduler_ready,
                 workers_ready,
-                _template_condition(snapshot, missing=missing, problem=problem),
+                _template_condition(snapshot, missing=missing, templates=templates),
                 _blocked_condition(cluster, retiring, blocked),
                 _handover_condition(snapshot),
             ],
@@ -107,7 +109,7 @@ def with_refusals(status: Mapping[str, Any], refusals: Iterable[Refusal], *, now
         message = f"the API server refused to create the {refusal.kind}: {refusal.message}"
         conditions[ready] = Condition(ready, "False", CREATION_REFUSED, message)
         if refusal.invalid:
-            conditions["TemplateValid"] = Condition("TemplateValid", "False", CREATION_REFUSED, message)
+            conditions[TEMPLATE_VALID] = Condition(TEMPLATE_VALID, "False", CREATION_REFUSED, message)
     conditions["Ready"] = _ready_condition(conditions["SchedulerReady"], conditions["WorkersReady"])
     generation = status["observedGeneration"]
     return {**status, "conditions": _conditions(status, conditions.values(), generation=generation, now=now)}
@@ -135,7 +137,7 @@ def _ready_condition(scheduler: Condition, workers: Condition) -> Condition:
     return Condition("Ready", "True", "AllReady", workers.message)
 
 
-def _scheduler_condition(snapshot: Snapshot, problem: str | None) -> Condition:
+def _scheduler_condition(snapshot: Snapshot, templates: TemplateCheck) -> Condition:
     kind = "SchedulerReady"
     name = names.scheduler_name(snapshot.cluster.name)
     owned = {"Deployment": snapshot.deployment, "Service": snapshot.service}
@@ -146,8 +148,9 @@ def _scheduler_condition(snapshot: Snapshot, problem: str | None) -> Condition:
     if snapshot.deployment is not None and snapshot.deployment.ready and snapshot.service is not None:
         return Condition(kind, "True", "Available", f"the scheduler listens at {name}")
     refused = _still_refused(snapshot.cluster, kind)
-    if None in owned.values() and problem is not None:
-        return Condition(kind, "False", "InvalidSpec", problem)
+    complaint = templates.against(names.ROLE_SCHEDULER, other_too=not snapshot.worker_pods)
+    if None in owned.values() and complaint is not None:
+        return Condition(kind, "False", complaint.reason, complaint.message)
     if None in owned.values() and refused is not None:
         return refused
     if troubled := _troubled(snapshot.scheduler_pods):
@@ -155,11 +158,12 @@ def _scheduler_condition(snapshot: Snapshot, problem: str | None) -> Condition:
     return Condition(kind, "False", "Starting", f"waiting for Deployment {name} to be available")
 
 
-def _workers_condition(snapshot: Snapshot, *, ready: int, missing: int, problem: str | None) -> Condition:
+def _workers_condition(snapshot: Snapshot, *, ready: int, missing: int, templates: TemplateCheck) -> Condition:
     cluster = snapshot.cluster
     kind, count = "WorkersReady", f"{ready} of {cluster.replicas} workers are ready"
-    if problem is not None and missing:
-        return Condition(kind, "False", "InvalidSpec", problem)
+    complaint = templates.against(names.ROLE_WORKER, other_too=None in {snapshot.deployment, snapshot.service})
+    if complaint is not None and missing:
+        return Condition(kind, "False", complaint.reason, complaint.message)
     refused = _still_refused(cluster, kind)
     if refused is not None and missing:
         return refused
@@ -171,14 +175,17 @@ def _workers_condition(snapshot: Snapshot, *, ready: int, missing: int, problem:
     return Condition(kind, "True", "AllReady", count)
 
 
-def _template_condition(snapshot: Snapshot, *, missing: int, problem: str | None) -> Condition:
-    if problem is not None:
-        return Condition("TemplateValid", "False", "InvalidSpec", problem)
-    refused = _still_refused(snapshot.cluster, "TemplateValid")
+def _template_condition(snapshot: Snapshot, *, missing: int, templates: TemplateCheck) -> Condition:
+    if templates.complaints:
+        messages = dict.fromkeys(complaint.message for complaint in templates.complaints)
+        return Condition(TEMPLATE_VALID, "False", templates.complaints[0].reason, "; ".join(messages))
+    if templates.unanswered is not None:
+        return Condition(TEMPLATE_VALID, "Unknown", "NotChecked", templates.unanswered)
+    refused = _still_refused(snapshot.cluster, TEMPLATE_VALID)
     # Until all that the templates are for is there. True in between would be two writes for each try.
     if refused is not None and (missing or None in {snapshot.deployment, snapshot.service}):
         return refused
-    return Condition("TemplateValid", "True", "Valid", "the API server takes what the templates say")
+    return Condition(TEMPLATE_VALID, "True", "Valid", "the API server takes what the templates say")
 
 
 def _blocked_condition(cluster: Cluster, retiring: Iterable[Retiring], blocked: str | None) -> Condition:

