@@ -1,0 +1,68 @@
+"""What the operator asks for, by kind: method and resource, without names. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PREFIX = re.compile(r"/api/v1|/apis/[^/]+/[^/]+")
+_SCHEDULER = "/api/v1/"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The so-and-so-manieth request of its kind within a run, counted from 1."""
+
+    kind: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} #{self.number}"
+
+
+def kind_of(method: str, path: str, query: Mapping[str, str]) -> str:
+    """The kind of a request to the API server, such as `PATCH clusters/status`, `LIST pods` or `WATCH pods`.
+
+    What the API server passes on to a scheduler has the kind that it has there, such as `POST retire_workers`.
+    """
+    service, is_proxied, behind = path.partition("/proxy/")
+    if is_proxied and "/services/" in service:
+        return f"{method} {f'/{behind}'.removeprefix(_SCHEDULER)}"
+    prefix = _PREFIX.match(path)
+    words = path[prefix.end() :].split("/")[1:] if prefix else []
+    if words[:1] == ["namespaces"] and len(words) > 2:
+        words = words[2:]
+    if not words:
+        return f"{method} {path}"
+    resource, *rest = words
+    kind = "/".join([resource, *rest[1:]])  # without the object's name
+    if method == "GET" and not rest:
+        return f"{'WATCH' if query.get('watch') in {'true', '1'} else 'LIST'} {kind}"
+    return f"{method} {kind}"
+
+
+def resource_of(kind: str) -> str:
+    """What a kind of request is about: `clusters` of `PATCH clusters/status`."""
+    return kind.partition(" ")[2].partition("/")[0]
+
+
+def asks_scheduler(kind: str) -> bool:
+    """Whether it is a scheduler that answers."""
+    return kind.endswith("_workers")
+
+
+def reads(kind: str) -> bool:
+    """Whether a request of this kind is a read that the API server answers at once, and not by a stream of events."""
+    return kind.startswith(("GET ", "LIST ")) and not asks_scheduler(kind)
+
+
+def changes_something(kind: str) -> bool:
+    """Whether a request of this kind changes a Cluster, what belongs to it, or its workers.
+
+    What was read before it is of the past then. Nothing reads Events.
+    """
+    return not kind.startswith(("GET ", "LIST ", "WATCH ")) and resource_of(kind) != "events"

@@ -1,0 +1,55 @@
+"""A request's kind says what it does, and names no object."""
+
+from __future__ import annotations
+
+import pytest
+
+from integration.crash_sweep.kinds import asks_scheduler, changes_something, kind_of, reads, resource_of
+
+PODS = "/api/v1/namespaces/a/pods"
+CLUSTERS = "/apis/dask.charmtx.com/v1alpha1/namespaces/a/clusters"
+SCHEDULER = "/api/v1/namespaces/a/services/http:dask-scheduler:8787/proxy/api/v1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "kind"),
+    [
+        ("GET", "/version", {}, "GET /version"),
+        ("GET", PODS, {"labelSelector": "x"}, "LIST pods"),
+        ("GET", "/api/v1/pods", {}, "LIST pods"),
+        ("GET", PODS, {"watch": "true"}, "WATCH pods"),
+        ("DELETE", f"{PODS}/dask-worker-1", {}, "DELETE pods"),
+        ("POST", PODS, {"fieldValidation": "Strict"}, "POST pods"),
+        ("GET", f"{CLUSTERS}/dask", {}, "GET clusters"),
+        ("PATCH", f"{CLUSTERS}/dask/status", {}, "PATCH clusters/status"),
+        ("GET", "/api/v1/namespaces/a/services/dask-scheduler", {}, "GET services"),
+        ("GET", f"{SCHEDULER}/get_workers", {}, "GET get_workers"),
+        ("POST", f"{SCHEDULER}/retire_workers", {}, "POST retire_workers"),
+    ],
+)
+def test_the_kind(method: str, path: str, query: dict[str, str], kind: str) -> None:
+    assert kind_of(method, path, query) == kind
+
+
+def test_the_resource() -> None:
+    assert resource_of("PATCH clusters/status") == "clusters"
+    assert resource_of("LIST pods") == "pods"
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("GET clusters", {"reads"}),
+        ("LIST pods", {"reads"}),
+        ("WATCH pods", set()),
+        ("PATCH clusters/status", {"changes"}),
+        ("DELETE pods", {"changes"}),
+        ("POST events", set()),
+        ("PATCH events", set()),
+        ("GET get_workers", {"asks"}),
+        ("POST retire_workers", {"asks", "changes"}),
+    ],
+)
+def test_what_it_does(kind: str, what: set[str]) -> None:
+    does = {"reads": reads(kind), "changes": changes_something(kind), "asks": asks_scheduler(kind)}
+    assert {name for name, is_so in does.items() if is_so} == what
