@@ -69,6 +69,20 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def keda(session: nox.Session) -> None:
+    """Test KEDA itself on a real Kubernetes; building it takes half an hour the first time. Arguments go to pytest."""
+    session.install("-e", ".[tests]")
+    found_up = _cluster_is_up(session)
+    try:
+        session.run(*CLUSTER, "up", "--yes")
+        session.run("python", "-m", "integration.keda")
+        session.run(*CLUSTER, "run", "python", "-m", "pytest", "integration/keda", *session.posargs)
+    finally:
+        if not found_up:
+            session.run(*CLUSTER, "down")
+
+
+@nox.session
 def chaos(session: nox.Session) -> None:
     """Disturb a computing Dask cluster at random and count what got lost: `-- --minutes N --seed S`, `--help`."""
     if sys.platform != "linux" or os.geteuid() != 0:

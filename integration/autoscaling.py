@@ -15,6 +15,8 @@ from integration.dask_cluster import CHECKOUT, DaskCluster
 from integration.timeline import Timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from integration.kube import Kube, Manifest
     from integration.prometheus import Prometheus
 
@@ -39,7 +41,7 @@ def define(kube: Kube) -> None:
     kube.run("wait", "--for=condition=Established", *(f"crd/{name}" for name in crds), "--timeout=30s")
 
 
-def replace(kind: str, values: dict[str, object]) -> Manifest:
+def replace(kind: str, values: Mapping[str, object]) -> Manifest:
     """A patch for a kustomization, with new values by JSON pointer."""
     changes = [{"op": "replace", "path": path, "value": value} for path, value in values.items()]
     return {"target": {"kind": kind}, "patch": json.dumps(changes)}

@@ -16,9 +16,9 @@ from docker import DockerClient
 from integration.cluster import cgroups, docker, host
 from integration.cluster.choice import select
 from integration.cluster.local import Local
-from integration.cluster.node_images import write_pause_archive
 from integration.cluster.node_plan import PAUSE_IMAGE
 from integration.cluster.paths import Paths
+from integration.cluster.static_images import write_pause_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable

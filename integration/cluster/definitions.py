@@ -11,7 +11,7 @@ from integration.cluster.cache import digest, once
 from integration.cluster.command import call
 from integration.cluster.progress import step
 
-_FOLDERS = {
+MODULES = {
     "prometheus-operator": (
         "github.com/prometheus-operator/prometheus-operator@v0.85.0",
         "example/prometheus-operator-crd",
@@ -23,7 +23,7 @@ _FOLDERS = {
 
 def folder(cache: Path) -> Path:
     """Where the manifests are, or will be: a folder for each project."""
-    return cache / "definitions" / digest(json.dumps(_FOLDERS))
+    return cache / "definitions" / digest(json.dumps(MODULES))
 
 
 def provide(cache: Path) -> Path:
@@ -49,7 +49,7 @@ def _download(target: Path, *, cache: Path) -> None:
     go = binaries.provide_go(cache)
     target.mkdir()
     with step("Downloading the manifests of other projects out of their Go modules"):
-        for project, (module, inside) in _FOLDERS.items():
+        for project, (module, inside) in MODULES.items():
             told = call([go, "mod", "download", "-json", module], cwd=target)
             # Files of Go's module cache can't be written, so copies of them couldn't be removed.
             shutil.copytree(Path(json.loads(told)["Dir"]) / inside, target / project, copy_function=shutil.copyfile)

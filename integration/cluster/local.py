@@ -15,9 +15,10 @@ from integration.cluster.cache import lock, once
 from integration.cluster.command import call, environment
 from integration.cluster.components import components
 from integration.cluster.images import Builder, dask_image, operator_image
-from integration.cluster.node_images import NodeImages, write_pause_archive
+from integration.cluster.node_images import NodeImages
 from integration.cluster.progress import say, step
 from integration.cluster.provider import Images, ProviderError, Verdict
+from integration.cluster.static_images import write_pause_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import platform
 import tarfile
 import time
 from typing import TYPE_CHECKING
 
 from integration.cluster.command import call
-from integration.cluster.node_plan import CONTAINERD, PAUSE_IMAGE
+from integration.cluster.node_plan import CONTAINERD
 from integration.cluster.provider import ProviderError
 
 if TYPE_CHECKING:
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
 
 _SEEN_SECONDS = 15.0
 _TICK = 0.05
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # The runtime's Kubernetes side sets it on the images that it knows of.
 _KNOWN = 'labels."io.cri-containerd.image"==managed'
 
@@ -77,29 +73,3 @@ def archived_references(archive: Path) -> list[str]:
     if not references:
         raise ProviderError(f"{archive} names no image; save it by its name, not by its id")
     return references
-
-
-def write_pause_archive(target: Path, *, busybox: Path) -> None:
-    """Pack the image that holds a pod's namespaces open: one static program that sleeps."""
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as tar:
-        entry = tarfile.TarInfo("busybox")
-        entry.mode, entry.size = 0o755, busybox.stat().st_size
-        with busybox.open("rb") as program:
-            tar.addfile(entry, program)
-    config = {
-        "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
-        "os": "linux",
-        "config": {"Entrypoint": ["/busybox", "sleep", "2147483647"]},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"]},
-    }
-    manifest = [{"Config": "config.json", "RepoTags": [PAUSE_IMAGE], "Layers": ["layer.tar"]}]
-    with tarfile.open(target, mode="w") as tar:
-        for name, data in (
-            ("manifest.json", json.dumps(manifest).encode()),
-            ("config.json", json.dumps(config).encode()),
-            ("layer.tar", layer.getvalue()),
-        ):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from integration.cluster.node_images import archived_references, write_pause_archive
+from integration.cluster.node_images import archived_references
 from integration.cluster.node_plan import PAUSE_IMAGE
 from integration.cluster.provider import ProviderError
+from integration.cluster.static_images import write_pause_archive
 
 if TYPE_CHECKING:
     from pathlib import Path

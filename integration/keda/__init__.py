@@ -1,0 +1,1 @@
+"""KEDA itself, out of its Go module, on the cluster for tests."""
