@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from integration.dask_cluster import CHECKOUT, DaskCluster
 from integration.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from integration.kube import Kube, Manifest
     from integration.prometheus import Prometheus
@@ -45,6 +46,15 @@ def replace(kind: str, values: Mapping[str, object]) -> Manifest:
     """A patch for a kustomization, with new values by JSON pointer."""
     changes = [{"op": "replace", "path": path, "value": value} for path, value in values.items()]
     return {"target": {"kind": kind}, "patch": json.dumps(changes)}
+
+
+@contextmanager
+def described(kube: Kube, *kinds: str) -> Iterator[None]:
+    """Print in the end what `kubectl describe` says of some kinds; pytest shows it where the test failed."""
+    try:
+        yield
+    finally:
+        print(kube.run("describe", ",".join(kinds)))
 
 
 def up_and_down(cluster: DaskCluster, image: str, *, minimum: int) -> None:

@@ -17,6 +17,7 @@ from integration.autoscaling import (
     MAXIMUM,
     assert_workers_stay_while_tasks_wait,
     define,
+    described,
     replace,
     up_and_down,
 )
@@ -56,7 +57,7 @@ def test_workers_follow_the_load(kube: Kube, images: Images, tmp_path: Path, fol
     with (
         prometheus.running(kube, tmp_path) as metrics,
         metrics_adapter.serving(kube, rules, metrics, tmp_path),
+        described(kube, "horizontalpodautoscalers"),
     ):
         up_and_down(cluster, images.dask, minimum=minimum)
         assert_workers_stay_while_tasks_wait(metrics, start=start)
-        print(kube.run("describe", "horizontalpodautoscaler", "example-dask"))

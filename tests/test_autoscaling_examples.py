@@ -12,6 +12,7 @@ import yaml
 from dask_k8s_operator.domain import names
 
 EXAMPLE = Path(__file__).parents[1] / "example"
+DOCS = EXAMPLE.parent / "docs"
 FOLDERS = sorted(file.parent for file in EXAMPLE.rglob("kustomization.yaml"))
 DEMAND = "dask_scheduler_desired_workers"
 """By this name the scheduler says how many workers it wants (distributed/http/scheduler/prometheus/core.py)."""
@@ -116,6 +117,26 @@ def mentions(spec: Any) -> int:
     if not isinstance(spec, dict):
         return 0
     return (spec.get("kind") == names.KIND) + sum(map(mentions, spec.values()))
+
+
+class TestPages:
+    """What the pages show is what the files have."""
+
+    @pytest.mark.parametrize(
+        ("page", "folder", "kind"),
+        [
+            ("autoscaling-prometheus.md", "autoscaling-prometheus", "HorizontalPodAutoscaler"),
+            ("autoscaling-keda.md", "autoscaling-keda", "ScaledObject"),
+        ],
+    )
+    def test_the_autoscaler_on_the_page_is_the_examples(self, page: str, folder: str, kind: str) -> None:
+        (shown,) = re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        assert yaml.safe_load(shown) == of_kind(EXAMPLE / folder, kind)
+
+    def test_the_paths_on_the_pages_exist(self) -> None:
+        for page in DOCS.glob("autoscaling-*.md"):
+            for path in re.findall(r"\bexample/[\w/.-]+\w", page.read_text("utf-8")):
+                assert (EXAMPLE.parent / path).exists(), f"{page.name}: {path}"
 
 
 class TestAdapter:

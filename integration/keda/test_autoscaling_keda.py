@@ -13,6 +13,7 @@ from integration.autoscaling import (
     MAXIMUM,
     assert_workers_stay_while_tasks_wait,
     define,
+    described,
     replace,
     up_and_down,
 )
@@ -30,6 +31,7 @@ NAME = "example-dask"
 TRIGGER = "/spec/triggers/0/metadata"
 BEHAVIOR = "/spec/advanced/horizontalPodAutoscalerConfig/behavior"
 HOLD_SECONDS = 15
+DESCRIBED = ("scaledobjects", "horizontalpodautoscalers")
 OFTEN = replace("ServiceMonitor", {"/spec/endpoints/0/interval": "1s"})
 
 
@@ -47,7 +49,7 @@ def test_workers_follow_what_the_scheduler_says(kube: Kube, images: Images, tmp_
         kube.apply_kustomization(monitor)
     start = time.time()
     cluster = _apply(kube, images, "autoscaling-keda", {f"{TRIGGER}/url": url})
-    with prometheus.running(kube, tmp_path) as metrics:
+    with prometheus.running(kube, tmp_path) as metrics, described(kube, *DESCRIBED):
         up_and_down(cluster, images.dask, minimum=0)
         assert_workers_stay_while_tasks_wait(metrics, start=start)
 
@@ -57,7 +59,7 @@ def test_workers_follow_what_prometheus_says(kube: Kube, images: Images, tmp_pat
     start = time.time()
     query = f'max(dask_scheduler_desired_workers{{namespace="{kube.namespace}",job="{NAME}"}})'
     cluster = _apply(kube, images, "autoscaling-keda-prometheus", {f"{TRIGGER}/query": query})
-    with prometheus.running(kube, tmp_path) as metrics:
+    with prometheus.running(kube, tmp_path) as metrics, described(kube, *DESCRIBED):
         address = {f"{TRIGGER}/serverAddress": metrics.url, f"{TRIGGER}/query": query}
         _apply(kube, images, "autoscaling-keda-prometheus", address)
         up_and_down(cluster, images.dask, minimum=0)
