@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _PREFIX = re.compile(r"/api/v1|/apis/[^/]+/[^/]+")
 _SCHEDULER = "/api/v1/"
+_DRY_RUN = " (dry run)"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Request:
 
 
 def kind_of(method: str, path: str, query: Mapping[str, str]) -> str:
-    """The kind of a request to the API server, such as `PATCH clusters/status`, `LIST pods` or `WATCH pods`.
+    """The kind of a request to the API server, such as `PATCH clusters/status`, `LIST pods`, `POST pods (dry run)`.
 
     What the API server passes on to a scheduler has the kind that it has there, such as `POST retire_workers`.
     """
@@ -42,12 +43,12 @@ def kind_of(method: str, path: str, query: Mapping[str, str]) -> str:
     kind = "/".join([resource, *rest[1:]])  # without the object's name
     if method == "GET" and not rest:
         return f"{'WATCH' if query.get('watch') in {'true', '1'} else 'LIST'} {kind}"
-    return f"{method} {kind}"
+    return f"{method} {kind}{_DRY_RUN if 'dryRun' in query else ''}"
 
 
 def resource_of(kind: str) -> str:
     """What a kind of request is about: `clusters` of `PATCH clusters/status`."""
-    return kind.partition(" ")[2].partition("/")[0]
+    return kind.split(" ")[1].partition("/")[0]
 
 
 def asks_scheduler(kind: str) -> bool:
@@ -65,4 +66,5 @@ def changes_something(kind: str) -> bool:
 
     What was read before it is of the past then. Nothing reads Events.
     """
-    return not kind.startswith(("GET ", "LIST ", "WATCH ")) and resource_of(kind) != "events"
+    writes = not kind.startswith(("GET ", "LIST ", "WATCH ")) and not kind.endswith(_DRY_RUN)
+    return writes and resource_of(kind) != "events"

@@ -20,6 +20,7 @@ SCHEDULER = "/api/v1/namespaces/a/services/http:dask-scheduler:8787/proxy/api/v1
         ("GET", PODS, {"watch": "true"}, "WATCH pods"),
         ("DELETE", f"{PODS}/dask-worker-1", {}, "DELETE pods"),
         ("POST", PODS, {"fieldValidation": "Strict"}, "POST pods"),
+        ("POST", PODS, {"dryRun": "All"}, "POST pods (dry run)"),
         ("GET", f"{CLUSTERS}/dask", {}, "GET clusters"),
         ("PATCH", f"{CLUSTERS}/dask/status", {}, "PATCH clusters/status"),
         ("GET", "/api/v1/namespaces/a/services/dask-scheduler", {}, "GET services"),
@@ -34,6 +35,7 @@ def test_the_kind(method: str, path: str, query: dict[str, str], kind: str) -> N
 def test_the_resource() -> None:
     assert resource_of("PATCH clusters/status") == "clusters"
     assert resource_of("LIST pods") == "pods"
+    assert resource_of("POST pods (dry run)") == "pods"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,8 @@ def test_the_resource() -> None:
         ("WATCH pods", set()),
         ("PATCH clusters/status", {"changes"}),
         ("DELETE pods", {"changes"}),
+        ("POST pods", {"changes"}),
+        ("POST pods (dry run)", set()),
         ("POST events", set()),
         ("PATCH events", set()),
         ("GET get_workers", {"asks"}),

@@ -1,0 +1,138 @@
+"""The sweep itself, run where the cluster's API server can be reached: KUBECONFIG says where that is."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from integration.agent.client import AgentError
+from integration.crash_sweep import scene
+from integration.crash_sweep.incidents import Incident, all_incidents, sample
+from integration.crash_sweep.report import Report, Tally
+from integration.kube import Kube, KubectlError, TooLate
+from integration.session import Session
+from integration.timeline import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from integration.crash_sweep.kinds import Request
+
+NAMESPACE = "dask-crash-sweep"
+
+
+class CalmRunFailed(Exception):
+    """Something is wrong though nothing happens; the message says what."""
+
+
+def sweep(
+    lanes: Sequence[Kube], image: str, folder: Path, choose: Callable[[Sequence[Request]], Sequence[Incident]]
+) -> Report:
+    """Play a calm run, then the incidents.
+
+    Args:
+        lanes: namespaces in which Clusters can be made, and no operator runs: one for each that is to play at a time.
+        image: of Dask.
+        folder: where logs and evidence go.
+        choose: gives the incidents for the requests of the calm run.
+
+    Raises:
+        CalmRunFailed: the calm run went wrong, or there was none.
+    """
+    timeline = Timeline()
+    requests = _calm_run(lanes[0], image, folder / "calm")
+    incidents = choose(requests)
+    timeline.say(f"{len(requests)} requests in a calm run; {len(incidents)} incidents to play")
+    tally = Tally(folder / "evidence", timeline)
+    todo = _Todo(incidents)
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        played = [pool.submit(_play, kube, image, folder / f"lane-{n}", todo, tally) for n, kube in enumerate(lanes)]
+    for one in played:
+        one.result()
+    return tally.report(requests=len(requests))
+
+
+class _Todo:
+    """The incidents that are still to be played; for several threads."""
+
+    def __init__(self, incidents: Sequence[Incident]) -> None:
+        self._left = deque(incidents)
+        self._lock = threading.Lock()
+        self.count = len(incidents)
+
+    def take(self) -> Incident | None:
+        with self._lock:
+            return self._left.popleft() if self._left else None
+
+
+def _calm_run(kube: Kube, image: str, folder: Path) -> list[Request]:
+    try:
+        with scene.built(kube, image, "calm", folder) as stage:
+            outcome = stage.play(None)
+    except (TooLate, AgentError, KubectlError) as error:
+        raise CalmRunFailed(str(error)) from error
+    if not outcome.good or not outcome.at_risk:
+        raise CalmRunFailed(f"{outcome}\n{outcome.log}")
+    return [seen.request for seen in outcome.run.seen]
+
+
+def _play(kube: Kube, image: str, folder: Path, todo: _Todo, tally: Tally) -> None:
+    """Play incidents, in one scene as long as all is well: what has seen a loss would tell of it again."""
+    scenes = count()
+    incident = todo.take()
+    while incident is not None:
+        number = next(scenes)
+        before = None
+        with scene.built(kube, image, f"dask-{number}", folder / str(number)) as stage:
+            good = True
+            while good and incident is not None:
+                good = _play_one(stage, incident, before, todo, tally)
+                before, incident = incident, todo.take()
+
+
+def _play_one(stage: scene.Scene, incident: Incident, before: Incident | None, todo: _Todo, tally: Tally) -> bool:
+    try:
+        outcome = stage.play(incident)
+    except (TooLate, AgentError, KubectlError) as error:
+        tally.broke(incident, before, error)
+        return False
+    tally.note(outcome, of=todo.count)
+    return outcome.good
+
+
+@click.command()
+@click.option("--dask-image", required=True, help="The image of scheduler, workers and client, present on the nodes.")
+@click.option("--long", is_flag=True)
+@click.option("--lanes", type=int, required=True)
+@click.option("--folder", type=click.Path(path_type=Path), required=True)
+def main(dask_image: str, long: bool, lanes: int, folder: Path) -> None:
+    """Play incidents and print a line for each, and the report."""
+    session = Session.begin()
+    session.define()
+    session.end()
+    kubes = [Kube(f"{NAMESPACE}-{lane}") for lane in range(lanes)]
+    try:
+        for kube in kubes:
+            kube.delete_namespace(wait=True)  # of an earlier sweep
+            kube.create_namespace()
+        report = sweep(kubes, dask_image, folder, all_incidents if long else sample)
+    except CalmRunFailed as error:
+        print(f"the calm run failed: {error}", file=sys.stderr)
+        sys.exit(1)
+    finally:
+        for kube in kubes:
+            kube.delete_namespace(wait=False)
+    print(json.dumps(report.as_json()))
+    sys.exit(0 if report.success else 1)
+
+
+if __name__ == "__main__":
+    main()
