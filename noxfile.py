@@ -91,6 +91,13 @@ def chaos(session: nox.Session) -> None:
     session.run("python", "-m", "integration.chaos", *session.posargs)
 
 
+@nox.session(name="crash-sweep")
+def crash_sweep(session: nox.Session) -> None:
+    """Let every request of the operator meet every fault while workers go, and count what got lost: `-- --help`."""
+    session.install("-e", ".[tests]")
+    session.run("python", "-m", "integration.crash_sweep", "--long", *session.posargs)
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Scale a computing Dask cluster up and down on a real Kubernetes and count what got lost."""

@@ -33,15 +33,16 @@ _REFUSALS = {Fault.NOT_DONE: (500, "InternalError"), Fault.CONFLICT: (409, "Conf
 
 
 class Proxy:
-    """An HTTP server that everything that the operator asks for goes through. Runs in a thread of its own."""
+    """An HTTP server that everything that the operator asks for goes through. Runs in a thread of its own.
+
+    Attributes:
+        url: its URL, once it has started.
+        upstream: the URL of the API server, which takes requests without credentials.
+    """
 
     def __init__(self, upstream: str) -> None:
-        """Prepare to pass requests on.
-
-        Args:
-            upstream: the URL of an API server that takes requests without credentials.
-        """
-        self._upstream = upstream
+        """Prepare to pass requests on, to `upstream`."""
+        self.upstream = upstream
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._run = Run(None, past={})
@@ -55,7 +56,7 @@ class Proxy:
         self.url = ""
 
     def start(self) -> None:
-        """Serve on a free port of the loopback device; `url` says where."""
+        """Serve on a free port of the loopback device."""
         self._thread.start()
         self._call(self._serve())
 
@@ -140,12 +141,12 @@ class Proxy:
         return await asyncio.shield(task)
 
     async def _fetch(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        url = URL(self._upstream + path, encoded=True)
+        url = URL(self.upstream + path, encoded=True)
         async with self._session.request(method, url, headers=headers, data=body or None) as answer:
             return Answer(answer.status, {"Content-Type": answer.headers["Content-Type"]}, await answer.read())
 
     async def _pass_events_on(self, request: web.Request, resource: str) -> web.StreamResponse:
-        async with self._session.get(URL(self._upstream + request.raw_path, encoded=True)) as events:
+        async with self._session.get(URL(self.upstream + request.raw_path, encoded=True)) as events:
             response = web.StreamResponse(status=events.status, headers={"Content-Type": "application/json"})
             await response.prepare(request)
             due: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()

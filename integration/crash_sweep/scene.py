@@ -11,6 +11,7 @@ from integration.agent import pod
 from integration.agent.client import AgentError
 from integration.crash_sweep import proxy as proxies
 from integration.crash_sweep.operators import Operators
+from integration.crash_sweep.polling import PolledKube
 from integration.dask_cluster import DaskCluster
 from integration.kube import CLUSTERS, TooLate
 
@@ -150,11 +151,15 @@ def built(kube: Kube, image: str, name: str, folder: Path) -> Iterator[Scene]:
         folder: where the operators' logs go.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with proxies.running() as proxy, _removed_at_the_end(kube, name):
+    with (
+        proxies.running() as proxy,
+        PolledKube(kube.namespace, proxy.upstream) as polled,
+        _removed_at_the_end(polled, name),
+    ):
         kubeconfig = folder / "kubeconfig"
         proxies.write_kubeconfig(kubeconfig, server=proxy.url, namespace=kube.namespace)
         with Operators(kube.namespace, kubeconfig, folder) as operators:
-            cluster = DaskCluster(kube, name).apply(image, replicas=BEFORE)
+            cluster = DaskCluster(polled, name).apply(image, replicas=BEFORE)
             with cluster.client(image) as agent:
                 yield Scene(cluster, agent, operators, proxy)
 

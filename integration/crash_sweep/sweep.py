@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 import threading
 from collections import deque
@@ -118,10 +119,11 @@ def main(dask_image: str, long: bool, lanes: int, folder: Path) -> None:
     session = Session.begin()
     session.define()
     session.end()
-    kubes = [Kube(f"{NAMESPACE}-{lane}") for lane in range(lanes)]
+    # Never the same again: that of an earlier sweep may take minutes to be gone.
+    name = f"{NAMESPACE}-{secrets.token_hex(2)}"
+    kubes = [Kube(f"{name}-{lane}") for lane in range(lanes)]
     try:
         for kube in kubes:
-            kube.delete_namespace(wait=True)  # of an earlier sweep
             kube.create_namespace()
         report = sweep(kubes, dask_image, folder, all_incidents if long else sample)
     except CalmRunFailed as error:

@@ -1,0 +1,22 @@
+"""A part of the crash sweep: some requests of each kind meet some faults, and nothing is lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from integration.crash_sweep.incidents import sample
+from integration.crash_sweep.sweep import sweep
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from integration.cluster.provider import Images
+    from integration.kube import Kube
+
+
+def test_a_scale_down_loses_nothing_whatever_befalls_a_request(
+    unattended: Kube, images: Images, tmp_path: Path
+) -> None:
+    report = sweep([unattended], images.dask, tmp_path, sample)
+    assert report.success, report
+    assert report.not_met < report.incidents / 2, report
