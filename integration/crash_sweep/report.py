@@ -19,7 +19,7 @@ class Report:
     """The figures.
 
     Attributes:
-        requests: of a calm scale-down.
+        requests: of calm scale-downs.
         incidents: those that were played.
         not_met: those of them that did not come about, because the request did not come that time.
         keys_at_risk: over all incidents, keys that only workers had that were to go.
