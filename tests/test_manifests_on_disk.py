@@ -12,7 +12,7 @@ import yaml
 
 from dask_k8s_operator.cli import main
 from dask_k8s_operator.domain import names
-from dask_k8s_operator.domain.cluster import Cluster, Retiring
+from dask_k8s_operator.domain.cluster import Cluster, IdleAction, Retiring
 from dask_k8s_operator.domain.manifests import scheduler_deployment, worker_pod
 from dask_k8s_operator.domain.planner import plan
 from dask_k8s_operator.domain.snapshot import Snapshot
@@ -248,7 +248,17 @@ class TestResourceDefinition:
         status = plan(snapshot, NOW).status
         assert status is not None
         assert refused(schema["properties"]["status"], dict(status)) == []
-        assert status.keys() == schema["properties"]["status"]["properties"].keys()
+        assert schema["properties"]["status"]["properties"].keys() - status.keys() == {"idleSince"}
+
+    def test_autoscaling_and_idleness_by_one_number_each(self, schema: Json) -> None:
+        spec = schema["properties"]["spec"]["properties"]
+        autoscale = spec["workers"]["properties"]["autoscale"]
+        assert (autoscale["required"], autoscale["properties"]["minReplicas"]["default"]) == (["maxReplicas"], 0)
+        (rule,) = autoscale["x-kubernetes-validations"]
+        assert rule["rule"] == "!has(self.minReplicas) || self.minReplicas <= self.maxReplicas"
+        assert spec["idle"]["required"] == ["afterSeconds"]
+        action = spec["idle"]["properties"]["action"]
+        assert (action["enum"], action["default"]) == (list(IdleAction), IdleAction.SCALE_TO_ZERO)
 
     @pytest.mark.parametrize(
         ("spec", "complaint"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
+
+from dask_k8s_operator.domain.autoscale import Autoscale
 
 Manifest = Mapping[str, Any]
 
@@ -30,6 +33,26 @@ class Retirement:
     drain: timedelta
     timeout: timedelta | None
     delete_on_timeout: bool
+
+
+class IdleAction(StrEnum):
+    """What happens to a Cluster that nobody uses (`spec.idle.action`)."""
+
+    SCALE_TO_ZERO = "ScaleToZero"
+    DELETE = "Delete"
+
+
+@dataclass(frozen=True)
+class Idle:
+    """`spec.idle`.
+
+    Attributes:
+        after: for how long nobody must have used the Cluster.
+        action: what happens then.
+    """
+
+    after: timedelta
+    action: IdleAction
 
 
 @dataclass(frozen=True)
@@ -119,7 +142,9 @@ class Cluster:
         generation: of the spec, as the API server counts it.
         terminating: the Cluster is being deleted: nothing is to be made or kept for it.
         image: the image of containers that name none.
-        status: as it was read, for the conditions' transition times.
+        status: as it was read, for the conditions' transition times and for what it remembers.
+        autoscale: how the operator itself is to set the replicas; None: it isn't.
+        idle: what happens when nobody uses the Cluster; None: nothing.
     """
 
     namespace: str
@@ -136,6 +161,8 @@ class Cluster:
     retirement: Retirement
     retiring: tuple[Retiring, ...]
     status: Manifest
+    autoscale: Autoscale | None = None
+    idle: Idle | None = None
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> Cluster:
@@ -163,6 +190,8 @@ class Cluster:
             retirement=_retirement(_mapping(workers, "retirement", "spec.workers")),
             retiring=tuple(Retiring.from_status(e) for e in status.get("workers", {}).get("retiring", ())),
             status=status,
+            autoscale=_autoscale(_mapping(workers, "autoscale", "spec.workers")),
+            idle=_idle(_mapping(spec, "idle", "spec")),
         )
 
 
@@ -190,6 +219,33 @@ def _retirement(spec: Manifest) -> Retirement:
         timeout=None if timeout is None else timedelta(seconds=timeout),
         delete_on_timeout=spec.get("onTimeout", "Keep") == "Delete",
     )
+
+
+def _autoscale(spec: Manifest) -> Autoscale | None:
+    if not spec:
+        return None
+    path, window = "spec.workers.autoscale", "stabilizationWindowSeconds"
+    if "maxReplicas" not in spec:
+        raise InvalidCluster(f"{path}.maxReplicas is missing: set how many workers there may be at most")
+    minimum, maximum = spec.get("minReplicas", 0), spec["maxReplicas"]
+    if minimum > maximum:
+        raise InvalidCluster(f"{path}.minReplicas must not be more than maxReplicas, but it is {minimum}")
+    down = _mapping(spec, "scaleDown", path).get(window)
+    return Autoscale(
+        minimum=minimum,
+        maximum=maximum,
+        up_window=timedelta(seconds=_mapping(spec, "scaleUp", path).get(window) or 0),
+        down_window=None if down is None else timedelta(seconds=down),
+    )
+
+
+def _idle(spec: Manifest) -> Idle | None:
+    if not spec:
+        return None
+    if "afterSeconds" not in spec:
+        raise InvalidCluster("spec.idle.afterSeconds is missing: set for how long nobody must have used the Cluster")
+    action = spec.get("action", IdleAction.SCALE_TO_ZERO)
+    return Idle(after=timedelta(seconds=spec["afterSeconds"]), action=IdleAction(action))
 
 
 def _time(text: str | None) -> datetime | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster, Retirement, Retiring
+from dask_k8s_operator.domain.autoscale import Autoscale
+from dask_k8s_operator.domain.cluster import Cluster, Idle, IdleAction, InvalidCluster, Retirement, Retiring
 from tests.unit.builders import NOW, address, at, entry, manifest
 
 
@@ -19,7 +20,14 @@ def test_all_of_it() -> None:
             "replicas": 4,
             "template": {"spec": {}},
             "retirement": {"drainSeconds": 5, "timeoutSeconds": 60, "onTimeout": "Delete"},
+            "autoscale": {
+                "minReplicas": 2,
+                "maxReplicas": 9,
+                "scaleUp": {"stabilizationWindowSeconds": 3},
+                "scaleDown": {"stabilizationWindowSeconds": 60},
+            },
         },
+        "idle": {"afterSeconds": 600, "action": "Delete"},
     }
     status = {"workers": {"retiring": [entry("b").to_status()]}, "conditions": []}
     assert Cluster.from_manifest(manifest(spec, status=status)) == Cluster(
@@ -37,6 +45,8 @@ def test_all_of_it() -> None:
         retirement=Retirement(drain=timedelta(seconds=5), timeout=timedelta(seconds=60), delete_on_timeout=True),
         retiring=(entry("b"),),
         status=status,
+        autoscale=Autoscale(minimum=2, maximum=9, up_window=timedelta(seconds=3), down_window=timedelta(seconds=60)),
+        idle=Idle(after=timedelta(seconds=600), action=IdleAction.DELETE),
     )
 
 
@@ -55,6 +65,15 @@ def test_what_is_left_out_is_empty(spec: dict[str, Any]) -> None:
     assert (read.scheduler_template, read.scheduler_service, read.worker_template) == ({}, {}, {})
     assert read.replicas == 1
     assert (read.retiring, read.status) == ((), {})
+    assert (read.autoscale, read.idle) == (None, None)
+
+
+def test_autoscaling_by_a_maximum_alone_and_idleness_by_a_time_alone() -> None:
+    read = Cluster.from_manifest(
+        manifest({"workers": {"autoscale": {"maxReplicas": 9, "scaleDown": {}}}, "idle": {"afterSeconds": 60}})
+    )
+    assert read.autoscale == Autoscale(minimum=0, maximum=9, up_window=timedelta(0), down_window=None)
+    assert read.idle == Idle(after=timedelta(seconds=60), action=IdleAction.SCALE_TO_ZERO)
 
 
 def test_one_that_is_being_deleted() -> None:
@@ -80,6 +99,18 @@ def test_a_status_that_nobody_wrote_yet(status: dict[str, Any] | None) -> None:
         ({"workers": {"replicas": "3"}}, "spec.workers.replicas must be a whole number from 0, but it is '3'"),
         ({"workers": {"replicas": True}}, "spec.workers.replicas must be a whole number from 0, but it is True"),
         ({"workers": {"replicas": None}}, "spec.workers.replicas must be a whole number from 0, but it is None"),
+        (
+            {"workers": {"autoscale": {"minReplicas": 1}}},
+            "spec.workers.autoscale.maxReplicas is missing: set how many workers there may be at most",
+        ),
+        (
+            {"workers": {"autoscale": {"minReplicas": 3, "maxReplicas": 2}}},
+            "spec.workers.autoscale.minReplicas must not be more than maxReplicas, but it is 3",
+        ),
+        (
+            {"idle": {"action": "Delete"}},
+            "spec.idle.afterSeconds is missing: set for how long nobody must have used the Cluster",
+        ),
     ],
 )
 def test_a_wrong_shape_is_named(spec: Any, message: str) -> None:
