@@ -1,0 +1,177 @@
+"""Whatever is wrong with a Cluster is told, as `docs/bad-input.md` has it, and harms nothing that runs."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from deploy import crd
+from integration import bad_input
+from integration.bad_input_page import Met, check, told_by_kubectl
+from integration.dask_cluster import DaskCluster, condition, manifest
+from integration.kube import KubectlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from integration.bad_input import Wrong
+    from integration.cluster.provider import Images
+    from integration.kube import Kube, Manifest, Objects
+
+AT_ONCE = 4
+"""So many kubectl run side by side."""
+
+EARLIER = "earlier.example.com"
+"""The group of a resource with the same schema, whose definition a test may change."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A Cluster that runs, with data in its workers' memory.
+
+    Attributes:
+        base: as it was applied.
+        seen: what must stay.
+    """
+
+    kube: Kube
+    name: str
+    base: Manifest
+    seen: Any
+
+    def untouched(self, objects: Objects) -> bool:
+        """Whether the same processes run, and nothing was changed of what they run in."""
+        return bool(_vital(objects, self.name) == self.seen)
+
+
+def test_what_is_refused_or_told_harms_nothing(kube: Kube, images: Images) -> None:
+    with _running(kube, images) as running:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            refused = list(threads.map(lambda wrong: _refused(running, wrong), bad_input.REFUSED))
+        told = [_told(running, wrong) for wrong in bad_input.TOLD]
+        events = json.loads(kube.run("get", "events", "--output=json"))["items"]
+        assert {"TemplateInvalid", "TemplateForbidden"} <= {event["reason"] for event in events}
+        kube.apply(running.base)
+        DaskCluster(kube, "dask").wait_condition("TemplateValid", "True")
+    check("Refused by kubectl apply", refused, kube, IMAGE=images.dask)
+    check("Told by TemplateValid", told, kube, IMAGE=images.dask)
+
+
+def test_what_was_wrong_before_there_was_a_rule_can_still_be_used(unattended: Kube) -> None:
+    """Scaled, labelled, its status written, and deleted."""
+    with _earlier_definition(unattended) as define:
+        # These were never taken, and the rules rely on it.
+        never = {
+            "the template as a list",
+            "the containers as an object",
+            "a container without a name",
+            "two containers of one name",
+            "a Service's port without a number",
+        }
+        wrong = [w for w in bad_input.REFUSED if len(w.path) > 2 and "replicas" not in w.path and w.title not in never]
+        base = manifest("dask", "dask:1", replicas=2)
+        clusters = [{**w.within(base), "apiVersion": f"{EARLIER}/v1alpha1"} for w in wrong]
+        for number, cluster in enumerate(clusters):
+            cluster["metadata"] = {"name": f"wrong-{number}"}
+        kind = f"clusters.{EARLIER}"
+        unattended.run("create", "--filename=-", "--validate=ignore", stdin=_list(clusters))
+        define(_definition())
+        unattended.run("scale", kind, "--all", "--replicas=3")
+        unattended.run("label", kind, "--all", "a=b")
+        patch = json.dumps({"status": {"observedGeneration": 2}})
+        names = [cluster["metadata"]["name"] for cluster in clusters]
+        unattended.run("patch", kind, *names, "--subresource=status", "--type=merge", f"--patch={patch}")
+        found = json.loads(unattended.run("get", kind, "--output=json"))["items"]
+        assert {c["spec"]["workers"]["replicas"] for c in found} == {3}
+        assert {c["status"]["observedGeneration"] for c in found} == {2}
+        unattended.run("delete", kind, "--all", "--timeout=30s")
+
+
+@contextmanager
+def _running(kube: Kube, images: Images) -> Iterator[Running]:
+    """A Cluster with data, of which nothing may be lost."""
+    cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=2)
+    with cluster.client(images.dask) as agent:
+        agent.hold(scattered=20, computed=20)
+        seen = _vital(kube.objects(), "dask")
+        yield Running(kube, "dask", manifest("dask", images.dask, replicas=2), seen)
+        assert _vital(kube.objects(), "dask") == seen
+        assert agent.audit().intact, agent.audit()
+
+
+def _vital(objects: Objects, cluster: str) -> Any:
+    pods = {
+        pod["metadata"]["uid"]: sum(state["restartCount"] for state in pod["status"].get("containerStatuses", ()))
+        for pod in objects.pods(cluster=cluster)
+        if "deletionTimestamp" not in pod["metadata"]
+    }
+    deployment = objects.find("Deployment", f"{cluster}-scheduler") or {}
+    service = objects.find("Service", f"{cluster}-scheduler") or {}
+    return pods, deployment["metadata"]["generation"], service["spec"]
+
+
+def _refused(running: Running, wrong: Wrong) -> Met:
+    """Apply it as users do, one object at a time: for a list, kubectl looks at the schema itself."""
+    with pytest.raises(KubectlError) as caught:
+        running.kube.run("apply", "--filename=-", stdin=json.dumps(wrong.within(running.base)))
+    message = told_by_kubectl(caught.value.stderr)
+    assert wrong.says in message, f"{wrong.title}: {message}"
+    return Met(wrong.title, "`kubectl apply`", message)
+
+
+def _told(running: Running, wrong: Wrong) -> Met:
+    running.kube.run("apply", "--filename=-", stdin=json.dumps(wrong.within(running.base)))
+
+    def complaint(objects: Objects) -> str | None:
+        cluster = objects.find("Cluster", running.name) or {}
+        valid = condition(cluster, "TemplateValid")
+        if valid is None or valid["observedGeneration"] != cluster["metadata"]["generation"]:
+            return None
+        ready = condition(cluster, "Ready") or {}
+        assert (valid["status"], ready["status"]) == ("False", "True"), f"{wrong.title}: {valid} {ready}"
+        assert running.untouched(objects), wrong.title
+        return str(valid["message"])
+
+    message = running.kube.wait(f"it is told: {wrong.title}", complaint, timeout=30)
+    assert wrong.says in message, f"{wrong.title}: {message}"
+    return Met(wrong.title, "`TemplateValid`, Event", message)
+
+
+@contextmanager
+def _earlier_definition(kube: Kube) -> Iterator[Any]:
+    """A definition under another name that takes anything at first; gives a function that changes it."""
+    loose = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+    def define(definition: Manifest) -> None:
+        kube.run("replace", "--filename=-", stdin=json.dumps(definition))
+        kube.run("wait", "--for=condition=Established", f"crd/clusters.{EARLIER}", "--timeout=30s")
+
+    definition = _definition()
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = {
+        "type": "object",
+        "properties": {"spec": loose, "status": loose},
+    }
+    kube.run("create", "--filename=-", stdin=json.dumps(definition))
+    try:
+        kube.run("wait", "--for=condition=Established", f"crd/clusters.{EARLIER}", "--timeout=30s")
+        yield define
+    finally:
+        kube.run("delete", "crd", f"clusters.{EARLIER}", "--timeout=60s")
+
+
+def _definition() -> Manifest:
+    definition: Manifest = yaml.safe_load(crd.RESULT.read_text())
+    definition["metadata"] = {"name": f"clusters.{EARLIER}"}
+    definition["spec"]["group"] = EARLIER
+    definition["spec"]["names"]["categories"] = []
+    return definition
+
+
+def _list(items: list[Manifest]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
