@@ -24,7 +24,7 @@ _GOOD = {"ScaleDownBlocked": "False"}
 _BY_THEMSELVES = frozenset({"Ready"})
 """Conditions that repeat others."""
 
-_PATIENT = frozenset({"Starting"})
+_PATIENT = frozenset({"Starting", "NotCreated"})
 """Reasons for a condition to be bad that need nobody's attention."""
 
 

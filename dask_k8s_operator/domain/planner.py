@@ -13,10 +13,13 @@ from dask_k8s_operator.domain.cluster import Cluster, Retiring
 from dask_k8s_operator.domain.handover import can_be_taken_back, learn, requests
 from dask_k8s_operator.domain.manifests import scheduler_deployment, scheduler_service, worker_pod
 from dask_k8s_operator.domain.retirement import Holdings, choose
-from dask_k8s_operator.domain.status import cluster_status
+from dask_k8s_operator.domain.snapshot import QUICK_EXIT
+from dask_k8s_operator.domain.status import NO_TIME, cluster_status
 from dask_k8s_operator.domain.templates import ask_again_after, with_faults
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dask_k8s_operator.domain.snapshot import Pod, Snapshot
     from dask_k8s_operator.domain.templates import TemplateCheck
 
@@ -25,9 +28,6 @@ RESYNC = timedelta(minutes=5)
 
 POLL = timedelta(seconds=5)
 """When it is looked at again while something is awaited that no event tells, such as the scheduler's answer."""
-
-QUICK_EXIT = timedelta(seconds=10)
-"""A worker that ends within this time is replaced only this long after, lest a wrong command spins."""
 
 
 def plan(snapshot: Snapshot, now: datetime) -> Plan:
@@ -54,7 +54,9 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     return Plan(
         status=None if status == snapshot.cluster.status else status,
         actions=(*workers.actions, *creations),
-        requeue_after=min(workers.requeue_after, ask_again_after(snapshot.cluster, templates, now) or RESYNC),
+        requeue_after=min(
+            workers.requeue_after, ask_again_after(snapshot.cluster, templates, now) or RESYNC, *_slow(snapshot, now)
+        ),
     )
 
 
@@ -138,6 +140,13 @@ def _is_overdue(entry: Retiring, cluster: Cluster, now: datetime) -> bool:
     return cluster.retirement.delete_on_timeout and timeout is not None and now >= entry.since + timeout
 
 
+def _slow(snapshot: Snapshot, now: datetime) -> Iterator[timedelta]:
+    """When it becomes worth telling that pods aren't ready yet."""
+    for pod in (*snapshot.scheduler_pods, *snapshot.worker_pods):
+        if pod.live and pod.delay and (left := pod.delay.left(now)) > NO_TIME:
+            yield left
+
+
 def _creations(snapshot: Snapshot, templates: TemplateCheck, *, missing: int) -> list[Create]:
     """What is made, of what is missing: nothing that the API server would refuse, and no half of a new Cluster."""
     found = []
@@ -176,10 +185,9 @@ def _finished(snapshot: Snapshot) -> list[Pod]:
 
 def _rests(pod: Pod, cluster: Cluster, now: datetime) -> bool:
     """Whether a finished pod keeps its place for a moment, because its worker ended as soon as it began."""
-    if not pod.finished or pod.terminating or pod.uid in {entry.uid for entry in cluster.retiring}:
+    if not pod.ended_at_once or pod.uid in {entry.uid for entry in cluster.retiring}:
         return False
-    ended = pod.finished_at or pod.created
-    return (pod.ran_seconds or 0) < QUICK_EXIT.total_seconds() and now < ended + QUICK_EXIT
+    return now < (pod.finished_at or pod.created) + QUICK_EXIT
 
 
 def _delete(pod: Pod, reason: str) -> DeletePod:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.templates import TemplateCheck
-from dask_k8s_operator.domain.trouble import Trouble, find_trouble, handover_trouble
+from dask_k8s_operator.domain.trouble import Delay, Trouble, find_delay, find_trouble, handover_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from dask_k8s_operator.domain.cluster import Cluster
+
+
+QUICK_EXIT = timedelta(seconds=10)
+"""A worker that ends within this time is replaced only this long after, lest a wrong command spins."""
 
 
 @dataclass(frozen=True, order=True)
@@ -43,6 +47,7 @@ class Pod:
         finished_at: when it ended.
         ready_since: when it became ready; None: it isn't.
         trouble: what keeps its containers from running.
+        delay: what it waits for, though nothing is known to be wrong.
         handover_trouble: why its preStop hook could not hand its data over, where it had to say so.
     """
 
@@ -60,6 +65,7 @@ class Pod:
     finished_at: datetime | None = None
     ready_since: datetime | None = None
     trouble: Trouble | None = None
+    delay: Delay | None = None
     handover_trouble: str | None = None
 
     @classmethod
@@ -92,6 +98,7 @@ class Pod:
             finished_at=done,
             ready_since=_time(ready.get("lastTransitionTime")) if ready else None,
             trouble=find_trouble(manifest, container),
+            delay=find_delay(manifest, container),
             handover_trouble=handover_trouble(state),
         )
 
@@ -99,6 +106,11 @@ class Pod:
     def live(self) -> bool:
         """Whether the pod counts as a replica: neither finished nor on its way out."""
         return not self.finished and not self.terminating
+
+    @property
+    def ended_at_once(self) -> bool:
+        """Whether its worker ended within `QUICK_EXIT` of its start."""
+        return self.finished and not self.terminating and (self.ran_seconds or 0) < QUICK_EXIT.total_seconds()
 
     @property
     def handing_over(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.domain import names
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from dask_k8s_operator.domain.templates import TemplateCheck
 
 CREATION_REFUSED = "CreationRefused"
+ENDED_AT_ONCE = "EndedAtOnce"
+NO_TIME = timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ def cluster_status(
     live = [pod for pod in snapshot.worker_pods if pod.live]
     ready = sum(pod.ready for pod in live)
     entries = [entry.to_status() for entry in retiring]
-    scheduler_ready = _scheduler_condition(snapshot, templates)
-    workers_ready = _workers_condition(snapshot, ready=ready, missing=missing, templates=templates)
+    scheduler_ready = _scheduler_condition(snapshot, templates, now=now)
+    workers_ready = _workers_condition(snapshot, ready=ready, missing=missing, templates=templates, now=now)
     return {
         "observedGeneration": cluster.generation,
         "scheduler": {
@@ -137,7 +140,7 @@ def _ready_condition(scheduler: Condition, workers: Condition) -> Condition:
     return Condition("Ready", "True", "AllReady", workers.message)
 
 
-def _scheduler_condition(snapshot: Snapshot, templates: TemplateCheck) -> Condition:
+def _scheduler_condition(snapshot: Snapshot, templates: TemplateCheck, *, now: datetime) -> Condition:
     kind = "SchedulerReady"
     name = names.scheduler_name(snapshot.cluster.name)
     owned = {"Deployment": snapshot.deployment, "Service": snapshot.service}
@@ -153,12 +156,14 @@ def _scheduler_condition(snapshot: Snapshot, templates: TemplateCheck) -> Condit
         return Condition(kind, "False", complaint.reason, complaint.message)
     if None in owned.values() and refused is not None:
         return refused
-    if troubled := _troubled(snapshot.scheduler_pods):
+    if troubled := _troubled(snapshot.scheduler_pods, now):
         return Condition(kind, "False", *troubled)
     return Condition(kind, "False", "Starting", f"waiting for Deployment {name} to be available")
 
 
-def _workers_condition(snapshot: Snapshot, *, ready: int, missing: int, templates: TemplateCheck) -> Condition:
+def _workers_condition(
+    snapshot: Snapshot, *, ready: int, missing: int, templates: TemplateCheck, now: datetime
+) -> Condition:
     cluster = snapshot.cluster
     kind, count = "WorkersReady", f"{ready} of {cluster.replicas} workers are ready"
     complaint = templates.against(names.ROLE_WORKER, other_too=None in {snapshot.deployment, snapshot.service})
@@ -167,9 +172,15 @@ def _workers_condition(snapshot: Snapshot, *, ready: int, missing: int, template
     refused = _still_refused(cluster, kind)
     if refused is not None and missing:
         return refused
-    if ready < cluster.replicas and (troubled := _troubled(snapshot.worker_pods)):
+    if ready < cluster.replicas and (troubled := _troubled(snapshot.worker_pods, now)):
         reason, message = troubled
         return Condition(kind, "False", reason, f"{count}; {message}")
+    if ready < cluster.replicas and (ended := _ended_at_once(snapshot)):
+        return Condition(kind, "False", ENDED_AT_ONCE, f"{count}; {ended}")
+    before = _condition(cluster, kind)
+    # The next one is being made, and nothing says that it will fare better.
+    if ready < cluster.replicas and before is not None and before.reason == ENDED_AT_ONCE and _same_spec(cluster):
+        return before
     if ready < cluster.replicas:
         return Condition(kind, "False", "Starting", count)
     return Condition(kind, "True", "AllReady", count)
@@ -211,10 +222,19 @@ def _handover_condition(snapshot: Snapshot) -> Condition:
     return Condition(kind, "True", "NoFailure", message)
 
 
-def _troubled(pods: Iterable[Pod]) -> tuple[str, str] | None:
-    """The reason and the message for the first pod that is in trouble."""
-    found = sorted((pod.name, pod.trouble.reason, pod.trouble.message) for pod in pods if pod.live and pod.trouble)
-    return (found[0][1], f"Pod {found[0][0]}: {found[0][2]}") if found else None
+def _troubled(pods: Iterable[Pod], now: datetime) -> tuple[str, str] | None:
+    """The reason and the message for the first pod that is in trouble, or else for the first that takes long."""
+    live = sorted((pod for pod in pods if pod.live), key=lambda pod: pod.name)
+    known = [(pod, pod.trouble) for pod in live if pod.trouble]
+    slow = [(pod, pod.delay.trouble) for pod in live if pod.delay and pod.delay.left(now) <= NO_TIME]
+    pod, trouble = next(iter((*known, *slow)), (None, None))
+    return (trouble.reason, f"Pod {pod.name}: {trouble.message}") if pod and trouble else None
+
+
+def _ended_at_once(snapshot: Snapshot) -> str | None:
+    retiring = {entry.uid for entry in snapshot.cluster.retiring}
+    found = sorted(pod.name for pod in snapshot.worker_pods if pod.ended_at_once and pod.uid not in retiring)
+    return f"Pod {found[0]}: its worker ended as soon as it began: does its command start one?" if found else None
 
 
 def _same_spec(cluster: Cluster) -> bool:

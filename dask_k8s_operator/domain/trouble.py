@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,7 +13,18 @@ if TYPE_CHECKING:
 NO_HANDOVER = "no handover: "
 """How a termination message begins by which the preStop hook says that it can do nothing."""
 
+SLOW = timedelta(seconds=60)
+"""What takes longer than this to start is told, though nothing is known to be wrong."""
+
 _PATIENT_REASONS = frozenset({"ContainerCreating", "PodInitializing"})
+
+_BACK_OFF = re.compile(r'Back-off pulling image "[^"]*": (\w+): (.*)', re.DOTALL)
+"""How the kubelet repeats, until the next try, why an image could not be pulled: the try itself says the same."""
+
+_CRASH_LOOP = "CrashLoopBackOff"
+
+_AGAIN_AND_AGAIN = 2
+"""A process that ended and was started so often is not there to stay."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,46 @@ class Trouble:
 
     reason: str
     message: str
+
+
+@dataclass(frozen=True)
+class Delay:
+    """What a pod waits for that others need little time for.
+
+    Attributes:
+        since: from when on.
+        trouble: what to say once it has taken long.
+    """
+
+    since: datetime
+    trouble: Trouble
+
+    def left(self, now: datetime) -> timedelta:
+        """How long it isn't worth telling yet."""
+        return self.since + SLOW - now
+
+
+def find_delay(manifest: Mapping[str, Any], container: str) -> Delay | None:
+    """What a pod that isn't ready waits for, as far as its status tells; see `find_trouble` for arguments."""
+    spec, status = manifest.get("spec", {}), manifest.get("status", {})
+    conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
+    if conditions.get("Ready", {}).get("status") == "True" or status.get("phase") in {"Succeeded", "Failed"}:
+        return None
+    created = manifest["metadata"]["creationTimestamp"]
+    if "nodeName" not in spec:
+        what = f"nobody chooses a node for it: does the scheduler {spec.get('schedulerName')} run?"
+        return _delay(created, "Unscheduled", what)
+    states: dict[str, Mapping[str, Any]] = {s["name"]: s["state"] for s in status.get("containerStatuses", ())}
+    state = states.get(container, {})
+    if started := state.get("running", {}).get("startedAt"):
+        what = (
+            f"container {container} runs, but nothing listens where its readiness probe looks: kubectl logs tells why"
+        )
+        return _delay(started, "NotReady", what)
+    if state.get("waiting", {}).get("reason") in _PATIENT_REASONS:
+        what = "its containers aren't made yet: kubectl describe tells what they wait for, an image or a volume"
+        return _delay(conditions.get("PodScheduled", {}).get("lastTransitionTime", created), "NotCreated", what)
+    return None
 
 
 def find_trouble(manifest: Mapping[str, Any], container: str) -> Trouble | None:
@@ -61,14 +114,30 @@ def handover_trouble(state: Mapping[str, Any]) -> str | None:
 
 def _container_trouble(state: Mapping[str, Any]) -> Trouble | None:
     waiting = state.get("state", {}).get("waiting")
+    if waiting is None and _is_started_again_and_again(state):
+        waiting = {"reason": _CRASH_LOOP}
     ended = state.get("state", {}).get("terminated") or state.get("lastState", {}).get("terminated") or {}
     if waiting is None or waiting.get("reason") in _PATIENT_REASONS | {None}:
         return None
     image, reason = state.get("image", ""), waiting["reason"]
-    if reason != "CrashLoopBackOff":
-        return Trouble(reason, f"image {image}: {waiting.get('message', reason)}")
+    if reason != _CRASH_LOOP:
+        message = waiting.get("message", reason)
+        if repeated := _BACK_OFF.fullmatch(message):
+            reason, message = repeated.groups()
+        return Trouble(reason, f"image {image}: {message}")
     if ended.get("reason") in {"StartError", "ContainerCannotRun"}:
         return Trouble("StartError", f"image {image} can't start its command: {ended.get('message', '')}".strip())
     # The kubelet's own message counts the seconds to the next try, which would be news each time.
     what = f"ends with status {ended.get('exitCode', '?')} again and again ({ended.get('reason', 'Error')})"
-    return Trouble(reason, f"image {image}: the process {what}: kubectl logs --previous tells why")
+    return Trouble(_CRASH_LOOP, f"image {image}: the process {what}: kubectl logs --previous tells why")
+
+
+def _is_started_again_and_again(state: Mapping[str, Any]) -> bool:
+    """Whether a container that runs for the moment, or has just ended, is to be expected to end again."""
+    ended = state.get("lastState", {}).get("terminated", {})
+    often = state.get("restartCount", 0) >= _AGAIN_AND_AGAIN
+    return often and not state.get("ready", False) and ended.get("exitCode", 0) != 0
+
+
+def _delay(since: str, reason: str, message: str) -> Delay:
+    return Delay(datetime.fromisoformat(since), Trouble(reason, message))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dask_k8s_operator.domain.actions import Create, DeletePod
-from dask_k8s_operator.domain.planner import POLL, QUICK_EXIT, RESYNC, needs_scheduler, plan
-from dask_k8s_operator.domain.snapshot import Owned, Pod
+from dask_k8s_operator.domain.planner import POLL, RESYNC, needs_scheduler, plan
+from dask_k8s_operator.domain.snapshot import QUICK_EXIT, Owned, Pod
 from tests.unit.builders import (
     DOWN,
     NOW,

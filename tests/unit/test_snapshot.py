@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dask_k8s_operator.domain.snapshot import Owned, Pod, Worker, match_workers, owned_by
+from dask_k8s_operator.domain.trouble import Delay, Trouble
 from tests.unit.builders import address, finished, ip, pod
 
 CREATED = "2026-03-01T11:00:00Z"
@@ -16,7 +17,9 @@ CREATED = "2026-03-01T11:00:00Z"
 def manifest(status: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
     """A worker pod as the API server gives it."""
     usual = {"name": "w", "uid": "u", "resourceVersion": "5", "creationTimestamp": CREATED}
-    return {"metadata": usual | metadata} | ({} if status is None else {"status": status})
+    return {"metadata": usual | metadata, "spec": {"schedulerName": "my"}} | (
+        {} if status is None else {"status": status}
+    )
 
 
 def container(state: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -40,6 +43,10 @@ def test_a_pod_that_has_just_been_made() -> None:
         ready=False,
         finished=False,
         terminating=False,
+        delay=Delay(
+            datetime(2026, 3, 1, 11, tzinfo=UTC),
+            Trouble("Unscheduled", "nobody chooses a node for it: does the scheduler my run?"),
+        ),
     )
 
 

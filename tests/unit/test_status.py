@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dask_k8s_operator.domain.actions import Create
-from dask_k8s_operator.domain.planner import plan
-from dask_k8s_operator.domain.snapshot import Owned, RetireCalls, Unreachable
+from dask_k8s_operator.domain.planner import RESYNC, plan
+from dask_k8s_operator.domain.snapshot import Owned, Pod, RetireCalls, Unreachable
 from dask_k8s_operator.domain.status import Refusal, with_refusals
-from dask_k8s_operator.domain.trouble import Trouble
+from dask_k8s_operator.domain.trouble import Delay, Trouble
 from tests.unit.builders import (
     NOW,
     OURS,
@@ -136,6 +136,49 @@ class TestTroubledPods:
         told = "Pod s: image dask:2 can't start its command: no dask"
         assert condition(decided, "SchedulerReady") == ("False", "StartError", told)
         assert condition(decided, "Ready") == ("False", "StartError", told)
+
+
+class TestSlowPods:
+    """Pods of which nothing is known but that they take long."""
+
+    def test_are_told_after_a_while_and_looked_at_just_then(self) -> None:
+        slow = pod("b", ready=False, delay=Delay(NOW, Trouble("NotReady", "nothing listens")))
+        seen = snapshot((*pods("a"), slow), replicas=2)
+        first = plan(seen, at(1))
+        assert condition(first, "WorkersReady") == ("False", "Starting", "1 of 2 workers are ready")
+        assert first.requeue_after == at(59) - NOW
+        told = plan(seen, at(60))
+        message = "1 of 2 workers are ready; Pod b: nothing listens"
+        assert condition(told, "WorkersReady") == ("False", "NotReady", message)
+        assert told.requeue_after == RESYNC
+
+    def test_known_trouble_of_another_comes_first(self) -> None:
+        slow = pod("b", ready=False, delay=Delay(NOW, Trouble("NotReady", "nothing listens")))
+        crash = pod("c", ready=False, trouble=Trouble("StartError", "no dask"))
+        assert condition(plan(snapshot((slow, crash), replicas=2), at(60)), "WorkersReady")[1] == "StartError"
+
+
+class TestWorkersThatEndAtOnce:
+    """Their pods are done, so that nothing of them is in trouble."""
+
+    def test_are_told_until_the_spec_changes_or_enough_are_ready(self) -> None:
+        seen = snapshot((*pods("a"), finished("b", ran=1)), replicas=2)
+        decided = plan(seen, NOW)
+        told = (
+            "False",
+            "EndedAtOnce",
+            "1 of 2 workers are ready; Pod b: its worker ended as soon as it began: does its command start one?",
+        )
+        assert condition(decided, "WorkersReady") == told
+        again = follow(seen, decided, worker_pods=(*pods("a"), pending("c")))
+        assert condition(plan(again, at(10)), "WorkersReady") == told
+        changed = replace(again, cluster=replace(again.cluster, generation=4))
+        assert condition(plan(changed, at(10)), "WorkersReady")[1] == "Starting"
+        assert condition(plan(replace(again, worker_pods=pods("ac")), at(10)), "WorkersReady")[0] == "True"
+
+    @pytest.mark.parametrize("done", [finished("b", ran=600), finished("b", ran=1, terminating=True)])
+    def test_not_those_that_worked_or_go(self, done: Pod) -> None:
+        assert condition(decide((*pods("a"), done), replicas=2), "WorkersReady")[1] == "Starting"
 
 
 class TestHandover:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from dask_k8s_operator.domain.trouble import Trouble, find_trouble, handover_trouble
+from dask_k8s_operator.domain.trouble import SLOW, Trouble, find_delay, find_trouble, handover_trouble
 
 RUNNING = {"running": {"startedAt": "2026-03-01T12:00:00Z"}}
 STARTING = {"waiting": {"reason": "ContainerCreating"}}
@@ -33,6 +34,25 @@ def ended(code: int, reason: str, message: str = "") -> dict[str, Any]:
         (
             container(waiting("ImagePullBackOff", 'Back-off pulling image "dask:2"')),
             Trouble("ImagePullBackOff", 'image dask:2: Back-off pulling image "dask:2"'),
+        ),
+        (
+            container(waiting("ImagePullBackOff", 'Back-off pulling image "dask:2": ErrImagePull: no such host')),
+            Trouble("ErrImagePull", "image dask:2: no such host"),
+        ),
+        # Between two of its ends it runs, or is about to; that is no news.
+        (container(RUNNING, restartCount=1, ready=False, lastState=ended(1, "Error")), None),
+        (container(RUNNING, restartCount=2, ready=True, lastState=ended(1, "Error")), None),
+        (container(RUNNING, restartCount=2, ready=False, lastState=ended(0, "Completed")), None),
+        *(
+            (
+                container(state, restartCount=2, ready=False, lastState=ended(1, "Error")),
+                Trouble(
+                    "CrashLoopBackOff",
+                    "image dask:2: the process ends with status 1 again and again (Error): kubectl logs --previous "
+                    "tells why",
+                ),
+            )
+            for state in (RUNNING, ended(1, "Error"), waiting("CrashLoopBackOff", "back-off 20s restarting"))
         ),
         (
             container(waiting("CreateContainerConfigError", 'secret "s" not found')),
@@ -87,3 +107,47 @@ def test_of_pods_without_any_status() -> None:
 )
 def test_of_hooks(state: dict[str, Any], trouble: str | None) -> None:
     assert handover_trouble(state) == trouble
+
+
+def pod(state: dict[str, Any] | None = None, *, phase: str = "Pending", **conditions: str) -> dict[str, Any]:
+    """A pod made at 12:00 and given a node at 12:01; conditions by their status."""
+    kinds = {"Ready": "False"} | conditions
+    told = [{"type": k, "status": v, "lastTransitionTime": "2026-03-01T12:01:00Z"} for k, v in kinds.items()]
+    status = {"phase": phase, "conditions": told, "containerStatuses": [container(state)] if state else []}
+    spec = {"schedulerName": "my", **({"nodeName": "n"} if "PodScheduled" in kinds else {})}
+    return {"metadata": {"creationTimestamp": "2026-03-01T12:00:00Z"}, "spec": spec, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason", "since", "says"),
+    [
+        (pod(), "Unscheduled", 0, "does the scheduler my run?"),
+        (pod(STARTING, PodScheduled="True"), "NotCreated", 1, "an image or a volume"),
+        (
+            pod({"running": {"startedAt": "2026-03-01T12:02:00Z"}}, PodScheduled="True"),
+            "NotReady",
+            2,
+            "nothing listens",
+        ),
+    ],
+)
+def test_what_takes_long(manifest: dict[str, Any], reason: str, since: int, says: str) -> None:
+    began = datetime(2026, 3, 1, 12, since, tzinfo=UTC)
+    found = find_delay(manifest, "worker")
+    assert found is not None
+    assert (found.since, found.trouble.reason) == (began, reason)
+    assert says in found.trouble.message
+    assert found.left(began + timedelta(seconds=20)) == SLOW - timedelta(seconds=20)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        pod(RUNNING, Ready="True"),
+        pod(ended(0, "Completed"), phase="Succeeded"),
+        # This is more than slow.
+        pod(waiting("CrashLoopBackOff"), PodScheduled="True"),
+    ],
+)
+def test_what_doesnt(manifest: dict[str, Any]) -> None:
+    assert find_delay(manifest, "worker") is None
