@@ -7,7 +7,7 @@ another one that takes over, goes on where the last one was.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,20 @@ if TYPE_CHECKING:
 TARGET_DURATION = timedelta(seconds=5)
 """How soon Dask wants the work that there is to be done (`distributed.adaptive.target-duration`)."""
 
-SHORTEST_HOLD = timedelta(seconds=15)
-"""Where the spec sets no window, a falling target is held for as long as a worker takes to start, but this at least."""
+PATIENCE = 0.5
+"""How soon the work is to be done once new workers have started, in parts of the time that they take to start.
+
+Dask's five seconds are for workers that start at once. Of those that take a minute, one for every five seconds of
+work would mostly start and stop. This number and the next are the best of those that `tests/simulator` was tried with.
+"""
+
+HOLD = 0.25
+"""For how long a falling target is held where the spec doesn't say, in parts of the time that a worker takes to start.
+
+The longer another takes to start, the longer it is worth while to keep one that has nothing to do.
+"""
+
+SHORTEST_HOLD = timedelta(seconds=10)
 
 LONGEST_HOLD = timedelta(seconds=300)
 
@@ -47,21 +59,45 @@ class Autoscale:
 
 
 @dataclass(frozen=True)
-class Demand:
-    """What the scheduler asks for, in workers.
+class Pace:
+    """How workers start, as far as that is known.
 
     Attributes:
-        target: so many would have the work done within Dask's target duration (`Scheduler.adaptive_target`).
-        patient: so many would have it done in the time that a new worker takes to start; None where that is not known.
+        startup: how long one takes to start.
+        threads: how many tasks one computes at a time.
+    """
+
+    startup: timedelta
+    threads: int = 1
+
+    @property
+    def patience(self) -> timedelta:
+        """How soon work is to be done by workers that have started."""
+        return max(self.startup * PATIENCE, TARGET_DURATION)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """How many workers the scheduler asks for (`Scheduler.adaptive_target`), over various times.
+
+    While the scheduler has no workers, it doesn't know how many threads one has, and asks for threads.
+
+    Attributes:
+        target: so many would have the work done within Dask's target duration.
+        patient: so many within `Pace.patience`; None where the scheduler couldn't be asked.
+        lasting: so many within the time that a new worker takes to start, and then `Pace.patience`.
+        threads: how many threads each of the scheduler's workers has, on average; None: unknown, or it has none.
     """
 
     target: int
     patient: int | None = None
+    lasting: int | None = None
+    threads: float | None = None
 
 
 @dataclass(frozen=True)
 class Workforce:
-    """What the pods say of how fast workers can be had.
+    """What the pods say.
 
     Attributes:
         ready: how many work.
@@ -77,24 +113,21 @@ class Workforce:
     def of(cls, pods: Iterable[Pod], now: datetime) -> Workforce:
         """Read it from the Cluster's worker pods."""
         live = [pod for pod in pods if pod.live]
-        took = [pod.ready_since - pod.created for pod in live if pod.ready_since is not None]
+        took = [(pod.ready_since - pod.created).total_seconds() for pod in live if pod.ready_since is not None]
         return cls(
             ready=sum(pod.ready for pod in live),
             starting=tuple(max(now - pod.created, timedelta(0)) for pod in live if not pod.ready),
-            startup=timedelta(seconds=median(time.total_seconds() for time in took)) if took else None,
+            startup=timedelta(seconds=round(median(took))) if took else None,
         )
 
-    @property
-    def longest_startup(self) -> timedelta:
-        """How long starting one takes at the worst: as long as it did, or longer than any has been starting for."""
-        return max([self.startup or timedelta(0), *self.starting], default=timedelta(0))
+    def work_until(self, pace: Pace) -> timedelta:
+        """How much they can compute until a worker that is made now has started and `Pace.patience` is over.
 
-    def capacity(self, startup: timedelta) -> float:
-        """The workers that there will be, on average, until one that is made now has started.
-
-        One that has been starting for more than twice that time may never work, so it doesn't count.
+        A pod that has been starting for more than twice the usual time may never work, so it doesn't count.
         """
-        return self.ready + sum(min(age / startup, 1.0) for age in self.starting if age <= 2 * startup)
+        late = 2 * pace.startup
+        on_their_way = [min(age, pace.startup) + pace.patience for age in self.starting if age <= late]
+        return sum(on_their_way, start=self.ready * (pace.startup + pace.patience))
 
 
 @dataclass(frozen=True)
@@ -117,22 +150,44 @@ class Memory:
     Attributes:
         enough: levels below the replicas, the highest and oldest first: since then, no more were asked for.
         wanted: levels above them, the lowest and oldest first: since then, at least so many were asked for.
+        pace: how workers started that may be gone by now.
     """
 
     enough: tuple[Level, ...] = ()
     wanted: tuple[Level, ...] = ()
+    pace: Pace | None = None
+
+    def learn(self, workforce: Workforce, threads: float | None) -> Memory:
+        """Remember how those that work have started."""
+        if workforce.startup is None:
+            return self
+        known = self.pace.threads if self.pace else 1
+        return replace(self, pace=Pace(workforce.startup, max(round(threads), 1) if threads else known))
+
+    def forget_levels(self) -> Memory:
+        """What is left when nothing is known of the last looks."""
+        return Memory(pace=self.pace)
 
     def to_status(self) -> dict[str, Any]:
         """As it stands in the status."""
-        return {
+        status: dict[str, Any] = {
             name: [{"replicas": level.replicas, "since": level.since.isoformat()} for level in levels]
             for name, levels in (("enough", self.enough), ("wanted", self.wanted))
+            if levels
         }
+        if self.pace is not None:
+            status |= {"startupSeconds": round(self.pace.startup.total_seconds()), "threads": self.pace.threads}
+        return status
 
     @classmethod
     def from_status(cls, status: Mapping[str, Any]) -> Memory:
         """Read it from the status."""
-        return cls(*(_levels(status.get(name, ())) for name in ("enough", "wanted")))
+        startup = status.get("startupSeconds")
+        return cls(
+            enough=_levels(status.get("enough", ())),
+            wanted=_levels(status.get("wanted", ())),
+            pace=None if startup is None else Pace(timedelta(seconds=startup), status.get("threads", 1)),
+        )
 
 
 @dataclass(frozen=True)
@@ -155,66 +210,61 @@ def decide(
 ) -> Decision:
     """Decide how many workers there should be.
 
-    More are made as soon as they are asked for, unless they would come too late to help. Fewer are kept only once
-    fewer have been enough at every look for the whole window. While tasks wait that the rest could not do within
-    Dask's target duration, the scheduler asks for more than the rest, so none is removed.
+    More are made as soon as they are asked for, as far as they would come early enough to help. Fewer are kept only
+    once fewer have been enough at every look for the whole window. While tasks wait that the rest could not do
+    within Dask's target duration, the scheduler asks for more than the rest, so none is removed.
 
     Args:
         spec: the bounds and windows.
         demand: what the scheduler says.
         workforce: what the pods say; those that start count as workers on their way.
         replicas: how many are wanted now (`spec.workers.replicas`), whoever wrote that.
-        memory: what the last decision left.
+        memory: what the last decision left, and `Memory.learn` made of it.
         now: the time.
     """
+    rest = memory.forget_levels()
     if not spec.minimum <= replicas <= spec.maximum:
         bounded = min(max(replicas, spec.minimum), spec.maximum)
-        reason = f"spec.workers.autoscale allows {spec.minimum} to {spec.maximum} workers"
-        return Decision(bounded, reason, Memory())
-    need = min(max(_need(demand, workforce, replicas), spec.minimum), spec.maximum)
+        return Decision(bounded, f"spec.workers.autoscale allows {spec.minimum} to {spec.maximum} workers", rest)
+    need = min(max(_need(demand, workforce, memory.pace, replicas), spec.minimum), spec.maximum)
     if need > replicas:
         wanted = _follow(memory.wanted, need, now, refuted=lambda level: level > need)
         grown = max(_matured(wanted, spec.up_window, now), default=replicas)
-        return Decision(
-            replicas=grown,
-            reason=f"the scheduler asks for {grown} workers{_for(spec.up_window)}",
-            memory=Memory(wanted=_shortened(level for level in wanted if level.replicas > grown)),
-        )
+        left = _shortened(level for level in wanted if level.replicas > grown)
+        reason = f"the scheduler asks for {grown} workers{_for(spec.up_window)}"
+        return Decision(grown, reason, replace(rest, wanted=left))
     if need < replicas:
-        window = hold(spec, workforce)
+        window = hold(spec, workforce, memory.pace)
         enough = _follow(memory.enough, need, now, refuted=lambda level: level < need)
         kept = min(_matured(enough, window, now), default=replicas)
-        return Decision(
-            replicas=kept,
-            reason=f"the scheduler asks for no more than {kept} workers{_for(window)}",
-            memory=Memory(enough=_shortened(level for level in enough if level.replicas < kept)),
-        )
-    return Decision(replicas, f"the scheduler asks for {replicas} workers", Memory())
+        left = _shortened(level for level in enough if level.replicas < kept)
+        reason = f"the scheduler asks for no more than {kept} workers{_for(window)}"
+        return Decision(kept, reason, replace(rest, enough=left))
+    return Decision(replicas, f"the scheduler asks for {replicas} workers", rest)
 
 
-def hold(spec: Autoscale, workforce: Workforce) -> timedelta:
-    """For how long a falling target is held.
-
-    Where the spec doesn't say: a worker that is kept idle for as long as another takes to start costs no more than
-    removing it and making that one. Whatever comes later, no rule that can't see the future does better in the
-    worst case than to wait just that long and then let go (it is the ski rental problem).
-    """
+def hold(spec: Autoscale, workforce: Workforce, pace: Pace | None) -> timedelta:
+    """For how long a falling target is held."""
     if spec.down_window is not None:
         return spec.down_window
-    return min(max(workforce.longest_startup, SHORTEST_HOLD), LONGEST_HOLD)
+    startup = max([pace.startup if pace else timedelta(0), *workforce.starting])
+    return min(max(startup * HOLD, SHORTEST_HOLD), LONGEST_HOLD)
 
 
-def _need(demand: Demand, workforce: Workforce, replicas: int) -> int:
-    """How many workers are of use: the target, but none that would come when the work is done.
+def _need(demand: Demand, workforce: Workforce, pace: Pace | None, replicas: int) -> int:
+    """How many workers are of use: the target, but no more than have the work done soon after they have started.
 
-    By the time that a new worker has started, those that there are will have done their part. What is left then
-    is to be done within Dask's target duration, as Dask wants it of all work.
+    By the time that a new worker has started, those that there are will have done their part, and what is left may
+    take for `Pace.patience`.
     """
-    startup = workforce.startup
-    if demand.patient is None or startup is None or demand.target <= replicas or startup <= TARGET_DURATION:
-        return demand.target
-    left = max(demand.patient - workforce.capacity(startup), 0.0) * (startup / TARGET_DURATION)
-    return max(min(demand.target, math.ceil(left)), replicas)
+    scale = pace.threads if pace and demand.threads is None else 1
+    target = math.ceil(demand.target / scale)
+    if pace is None or demand.patient is None or demand.lasting is None or target <= replicas:
+        return target
+    there = workforce.ready + len(workforce.starting)
+    work = math.ceil(demand.lasting / scale) * (pace.startup + pace.patience)
+    more = max(math.ceil((work - workforce.work_until(pace)) / pace.patience), 0)
+    return max(min(target, math.ceil(demand.patient / scale), there + more), replicas)
 
 
 def _follow(levels: Sequence[Level], need: int, now: datetime, *, refuted: Callable[[int], bool]) -> tuple[Level, ...]:

@@ -16,6 +16,7 @@ from dask_k8s_operator.domain.autoscale import (
     Demand,
     Level,
     Memory,
+    Pace,
     Workforce,
     decide,
     hold,
@@ -45,12 +46,11 @@ def decided(
     by: Autoscale | None = None,
     memory: Memory | None = None,
     second: float = 0,
-    patient: int | None = None,
     force: Workforce | None = None,
 ) -> Decision:
     return decide(
         by or spec(),
-        Demand(target, patient),
+        Demand(target),
         force or workforce(replicas),
         replicas=replicas,
         memory=memory or Memory(),
@@ -162,50 +162,67 @@ def test_the_same_answer_changes_nothing_that_is_remembered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("force", "seconds"),
+    ("starting", "startup", "seconds"),
     [
-        (workforce(), 15),
-        (workforce(3, startup=4), 15),
-        (workforce(3, startup=40), 40),
-        (workforce(3, startup=4000), 300),
+        ((), None, 10),
+        ((), 4, 10),
+        ((), 80, 20),
+        ((), 4000, 300),
         # It is known already that the image is slow.
-        (workforce(0, starting=(100, 180)), 180),
-        (workforce(3, starting=(100,), startup=40), 100),
+        ((100, 180), None, 45),
+        ((100,), 40, 25),
     ],
 )
-def test_holds_for_as_long_as_a_worker_takes_to_start(force: Workforce, seconds: float) -> None:
-    assert hold(spec(down=None), force) == timedelta(seconds=seconds)
-    assert hold(spec(down=7), force) == timedelta(seconds=7)
+def test_holds_for_a_part_of_how_long_a_worker_takes_to_start(
+    starting: tuple[float, ...], startup: float | None, seconds: float
+) -> None:
+    pace = None if startup is None else Pace(timedelta(seconds=startup))
+    assert hold(spec(down=None), workforce(3, starting), pace) == timedelta(seconds=seconds)
+    assert hold(spec(down=7), workforce(3, starting), pace) == timedelta(seconds=7)
 
 
 @pytest.mark.parametrize(
-    ("target", "patient", "force", "wanted"),
+    ("demand", "force", "wanted"),
     [
-        # Four workers will have done it in the minute that a fifth would take to start.
-        (20, 4, workforce(4, startup=60), 4),
-        # They will have done four fifths of it, and one worker's minute is left, for 12 workers to do in 5 s.
-        (20, 5, workforce(4, startup=60), 12),
-        (8, 5, workforce(4, startup=60), 8),
-        (20, 6, workforce(4, startup=60), 20),
-        # Two have been starting for half of that minute: they do one worker's part of it.
-        (20, 5, workforce(4, starting=(30, 30), startup=60), 6),
-        (20, 5, workforce(4, starting=(3, 3), startup=60), 11),
+        # Four workers will have done it by the time that a fifth has started and worked for half as long.
+        (Demand(20, patient=12, lasting=4, threads=1), workforce(4), 4),
+        # They will have left one worker's work of 90 s, for three to do in 30 s.
+        (Demand(20, patient=12, lasting=5, threads=1), workforce(4), 7),
+        (Demand(20, patient=6, lasting=5, threads=1), workforce(4), 6),
+        (Demand(5, patient=12, lasting=5, threads=1), workforce(4), 5),
+        # Two have been starting for half of the time that it takes: they will work for 60 s each.
+        (Demand(20, patient=12, lasting=6, threads=1), workforce(4, starting=(30, 30)), 8),
         # Late by a bit, they count. By so much, nobody can say.
-        (20, 6, workforce(4, starting=(119, 119), startup=60), 6),
-        (20, 6, workforce(4, starting=(121, 121), startup=60), 20),
-        # Where the RPC port can't be asked, and where workers start at once, or none has ever started.
-        (20, None, workforce(4, startup=60), 20),
-        (20, 4, workforce(4, startup=5), 20),
-        (20, 4, workforce(4), 20),
+        (Demand(20, patient=20, lasting=6, threads=1), workforce(4, starting=(119, 119)), 6),
+        (Demand(20, patient=20, lasting=6, threads=1), workforce(4, starting=(121, 121)), 12),
+        # Where the RPC port can't be asked.
+        (Demand(20, threads=1), workforce(4), 20),
     ],
 )
-def test_makes_no_worker_that_would_come_too_late(
-    target: int, patient: int | None, force: Workforce, wanted: int
-) -> None:
+def test_makes_no_worker_that_would_come_too_late(demand: Demand, force: Workforce, wanted: int) -> None:
+    minute = Memory(pace=Pace(timedelta(seconds=60)))
     replicas = force.ready + len(force.starting)
-    found = decided(target, replicas, patient=patient, force=force)
+    found = decide(spec(), demand, force, replicas=replicas, memory=minute, now=at(0))
     assert found.replicas == wanted
-    assert found.memory == Memory()  # fewer would not be enough
+    assert found.memory == minute  # fewer would not be enough
+
+
+def test_without_workers_the_scheduler_asks_for_threads() -> None:
+    memory = Memory(pace=Pace(timedelta(seconds=4), threads=4))
+    asked = [
+        decide(spec(), Demand(17, threads=threads), workforce(), replicas=0, memory=memory, now=at(0)).replicas
+        for threads in (None, 4.0)
+    ]
+    assert asked == [5, 17]
+
+
+def test_learns_how_workers_start_and_keeps_that_when_they_are_gone() -> None:
+    learnt = Memory().learn(workforce(2, startup=70), threads=2.4)
+    assert learnt.pace == Pace(timedelta(seconds=70), threads=2)
+    assert Memory.from_status(learnt.to_status()) == learnt
+    assert learnt.learn(workforce(0), threads=None) == learnt
+    assert learnt.learn(workforce(1, startup=9), threads=None).pace == Pace(timedelta(seconds=9), threads=2)
+    assert Memory(enough=(Level(1, at(0)),), pace=learnt.pace).forget_levels() == learnt
 
 
 def test_reads_the_workforce_from_the_pods() -> None:
