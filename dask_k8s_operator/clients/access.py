@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dask_k8s_operator.clients.scheduler import SchedulerApiMissing, SchedulerClient, SchedulerError
@@ -10,8 +12,10 @@ from dask_k8s_operator.domain.snapshot import Detail, Listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import datetime
 
     from dask_k8s_operator.clients.schedulerrpc import SchedulerRpc
+    from dask_k8s_operator.domain.workload import Question, Workload
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +48,14 @@ class Scheduler:
                 raise
             return Listed(await self._rpc.workers(), detail)
 
+    async def workload(self, question: Question) -> Workload:
+        """What there is to do. What only the RPC port tells is left out where that can't be used."""
+        work, more, submitted = await asyncio.gather(
+            self._http.workload(), self._targets(question), self._last_submission(question)
+        )
+        demand = replace(work.demand, patient=more[0], lasting=more[1]) if more else work.demand
+        return replace(work, demand=demand, submitted=submitted, question=question)
+
     async def drain(self, addresses: Collection[str]) -> frozenset[str]:
         """Have the workers take no more tasks; see `SchedulerRpc.drain`. Only planned where there is detail."""
         if self._rpc is None:
@@ -64,6 +76,25 @@ class Scheduler:
             return None
         try:
             return await self._rpc.detail(drained)
+        except SchedulerError as error:
+            logger.debug("going on without the RPC port: %s", error)
+            return None
+
+    async def _targets(self, question: Question) -> list[int] | None:
+        if self._rpc is None or question.pace is None:
+            return None
+        pace = question.pace
+        try:
+            return await self._rpc.targets(pace.patience, pace.startup + pace.patience)
+        except SchedulerError as error:
+            logger.debug("going on without the RPC port: %s", error)
+            return None
+
+    async def _last_submission(self, question: Question) -> datetime | None:
+        if self._rpc is None or not question.submissions:
+            return None
+        try:
+            return await self._rpc.last_submission()
         except SchedulerError as error:
             logger.debug("going on without the RPC port: %s", error)
             return None

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
+from dask_k8s_operator.domain.autoscale import Demand
 from dask_k8s_operator.domain.snapshot import Worker
+from dask_k8s_operator.domain.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,10 +30,14 @@ LIST_SECONDS = 40.0
 Only the Cluster's own scale-down waits for it. Where nobody listens, that shows within `CONNECT_SECONDS`.
 """
 
+WORKLOAD_SECONDS = 5.0
+"""How long a scheduler may take to say what there is to do. It is asked every few seconds, and nothing waits for it."""
+
 RETIRE_SECONDS = 3600.0
 """How long `retire_workers` may take: it answers once all data has moved, with no limit of its own."""
 
 _SAID_BY_A_PROXY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+_ROUTES = {"api": "distributed.http.scheduler.api", "json": "distributed.http.scheduler.json"}
 _EXCERPT = 200  # characters of an answer that an error message quotes
 
 
@@ -148,11 +154,29 @@ class SchedulerClient:
             SchedulerApiMissing: the HTTP API is off.
             SchedulerFailed: an error, or an answer that makes no sense.
         """
-        answer = await self._ask("GET", "get_workers", None, timeout=LIST_SECONDS)
+        answer = await self._ask("GET", "/api/v1/get_workers", timeout=LIST_SECONDS)
         try:
             return tuple(_worker(entry) for entry in answer["workers"])
         except (KeyError, TypeError) as error:
             raise _nonsense("get_workers", answer) from error
+
+    async def workload(self) -> Workload:
+        """What there is to do.
+
+        `desired_workers` is what `/api/v1/adaptive_target` gives, and `tasks` counts those in any state
+        (`tests/dask/test_workload.py` pins both). Nothing changes by asking, unlike by `/api/v1/check_idle`.
+
+        Raises:
+            SchedulerUnreachable: no answer within `WORKLOAD_SECONDS`.
+            SchedulerApiMissing: this part of the HTTP API, which is on by default, is off.
+            SchedulerFailed: an error, or an answer that makes no sense.
+        """
+        answer = await self._ask("GET", "/json/counts.json", timeout=WORKLOAD_SECONDS)
+        try:
+            threads = answer["cores"] / answer["workers"] if answer["workers"] else None
+            return Workload(Demand(int(answer["desired_workers"]), threads=threads), tasks=int(answer["tasks"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _nonsense("counts.json", answer) from error
 
     async def retire(
         self,
@@ -183,21 +207,22 @@ class SchedulerClient:
         if not addresses:
             raise ValueError("no addresses to retire")
         body = json.dumps({"workers": sorted(addresses)}).encode()
-        answer = await self._ask("POST", "retire_workers", body, timeout=timeout)
+        answer = await self._ask("POST", "/api/v1/retire_workers", body, timeout=timeout)
         if not isinstance(answer, dict):
             raise _nonsense("retire_workers", answer)
         return frozenset(answer)
 
-    async def _ask(self, method: str, call: str, body: bytes | None, *, timeout: float) -> Any:  # noqa: ASYNC109 -- the transport's
+    async def _ask(self, method: str, path: str, body: bytes | None = None, *, timeout: float) -> Any:  # noqa: ASYNC109 -- the transport's
+        call = path.rpartition("/")[2]
         try:
-            response = await self._transport.request(method, f"/api/v1/{call}", body=body, timeout=timeout)
+            response = await self._transport.request(method, path, body=body, timeout=timeout)
         except TransportError as error:
             raise _unreachable(call, str(error)) from error
         if response.status in _SAID_BY_A_PROXY:
             raise _unreachable(call, f"a proxy on the way answered {response.status}")
         if response.status == HTTPStatus.NOT_FOUND:
             raise SchedulerApiMissing(
-                "the scheduler's HTTP API is off: add distributed.http.scheduler.api to the list in its "
+                f"the scheduler's HTTP API is off: add {_ROUTES[path.split('/')[1]]} to the list in its "
                 "environment variable DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES, or leave the variable out of "
                 "its template"
             )

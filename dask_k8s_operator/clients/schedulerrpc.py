@@ -7,16 +7,24 @@ Only plain values are sent and nothing is unpickled, so that the versions of Das
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from distributed.comm.addressing import parse_host_port
 from distributed.core import rpc
 
-from dask_k8s_operator.clients.scheduler import LIST_SECONDS, RETIRE_SECONDS, SchedulerFailed, SchedulerUnreachable
+from dask_k8s_operator.clients.scheduler import (
+    LIST_SECONDS,
+    RETIRE_SECONDS,
+    WORKLOAD_SECONDS,
+    SchedulerFailed,
+    SchedulerUnreachable,
+)
 from dask_k8s_operator.domain.snapshot import Detail, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
+    from datetime import timedelta
 
 CONNECT_SECONDS = 3.0
 """How long the kernel of the scheduler's node may take to take a connection."""
@@ -64,6 +72,24 @@ class SchedulerRpc:
             held_bytes={address: _held(worker["metrics"]) for address, worker in workers.items()},
             closable=tuple(closable),
         )
+
+    async def targets(self, *durations: timedelta) -> list[int]:
+        """How many workers (threads, while there are none) would have the work done within each of these times."""
+
+        async def ask(scheduler: Any) -> list[int]:
+            return [int(await scheduler.adaptive_target(target_duration=time.total_seconds())) for time in durations]
+
+        answer: list[int] = await self._call(ask, within=WORKLOAD_SECONDS)
+        return answer
+
+    async def last_submission(self) -> datetime | None:
+        """When a graph of tasks was last submitted, by the scheduler's clock, as far as its log goes back.
+
+        The log may have 100,000 entries (`distributed.admin.low-level-log-length`), so this isn't to be asked often.
+        """
+        log = await self._call(lambda scheduler: scheduler.events(topic="scheduler"), within=WORKLOAD_SECONDS)
+        times = [time for time, entry in log if isinstance(entry, dict) and entry.get("action") == "update-graph"]
+        return datetime.fromtimestamp(max(times), UTC) if times else None
 
     async def drain(self, addresses: Collection[str]) -> frozenset[str]:
         """Have the workers take no more tasks, and copy their data to others.
