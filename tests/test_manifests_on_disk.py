@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import yaml
 
 from dask_k8s_operator.cli import main
 from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain.autoscale import Level, Memory, Pace
 from dask_k8s_operator.domain.cluster import Cluster, IdleAction, Retiring
 from dask_k8s_operator.domain.manifests import scheduler_deployment, worker_pod
 from dask_k8s_operator.domain.planner import plan
@@ -247,6 +248,13 @@ class TestResourceDefinition:
         assert refused(fields, entry.to_status()) == []
         assert entry.to_status().keys() == fields["properties"].keys()
 
+    def test_keeps_everything_that_the_autoscaler_has_to_remember(self, schema: Json) -> None:
+        level = (Level(2, NOW),)
+        memory = Memory(enough=level, wanted=level, pace=Pace(startup=timedelta(seconds=60), threads=2))
+        fields = schema["properties"]["status"]["properties"]["workers"]["properties"]["autoscale"]
+        assert refused(fields, memory.to_status()) == []
+        assert memory.to_status().keys() == fields["properties"].keys()
+
     def test_takes_the_status_that_a_plan_writes(self, schema: Json, example: Json) -> None:
         snapshot = Snapshot(
             cluster=Cluster.from_manifest(example), deployment=None, service=None, scheduler_pods=(), worker_pods=()
@@ -311,7 +319,9 @@ class TestRights:
         }
         read = ["get", "list", "watch"]
         assert granted == {
-            *((names.GROUP, names.PLURAL, verb) for verb in read),
+            *((names.GROUP, names.PLURAL, verb) for verb in [*read, "delete"]),
+            (names.GROUP, f"{names.PLURAL}/scale", "patch"),
+            ("autoscaling", "horizontalpodautoscalers", "list"),
             (names.GROUP, f"{names.PLURAL}/status", "patch"),
             *(("", "pods", verb) for verb in [*read, "create", "delete"]),
             *(("apps", "deployments", verb) for verb in [*read, "create"]),

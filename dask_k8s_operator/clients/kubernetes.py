@@ -27,6 +27,7 @@ _COLLECTIONS = {
     "Pod": "/api/v1/namespaces/{namespace}/pods",
     "Event": "/api/v1/namespaces/{namespace}/events",
 }
+_AUTOSCALERS = "/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _MERGE_PATCH = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
@@ -211,6 +212,23 @@ class KubernetesClient:
         path = f"{_CLUSTERS.format(namespace=namespace)}/{name}/status"
         body = {"metadata": {"resourceVersion": resource_version}, "status": status}
         return await self._request("PATCH", path, body=body, content_type=_MERGE_PATCH)
+
+    async def scale_cluster(self, namespace: str, name: str, *, replicas: int, resource_version: str) -> None:
+        """Set the number of workers of a Cluster that is still as it was read, as autoscalers do."""
+        path = f"{_CLUSTERS.format(namespace=namespace)}/{name}/scale"
+        body = {"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}}
+        await self._request("PATCH", path, body=body, content_type=_MERGE_PATCH)
+
+    async def delete_cluster(self, namespace: str, name: str, *, uid: str, resource_version: str) -> None:
+        """Delete this very Cluster, in the state in which it was read; the garbage collector deletes what it owns."""
+        path = f"{_CLUSTERS.format(namespace=namespace)}/{name}"
+        conditions = {"uid": uid, "resourceVersion": resource_version}
+        await self._request("DELETE", path, body={"preconditions": conditions, "propagationPolicy": "Background"})
+
+    async def list_autoscalers(self, namespace: str) -> list[Manifest]:
+        """Read all HorizontalPodAutoscalers."""
+        answer = await self._request("GET", _AUTOSCALERS.format(namespace=namespace))
+        return list(answer["items"])
 
     async def count_event(self, namespace: str, name: str, *, count: int, last: str) -> None:
         """Say of an Event that is there that the same happened again."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dask_k8s_operator.clients.kubernetes import Conflict, Invalid, KubernetesClient, NotFound, Refused
 from dask_k8s_operator.controller.keys import ClusterKey
-from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Drain, Retire
+from dask_k8s_operator.domain.actions import Action, Create, DeleteCluster, DeletePod, Drain, Retire, Scale
 from dask_k8s_operator.domain.events import of_actions
 from dask_k8s_operator.domain.status import Refusal
 
@@ -45,15 +45,18 @@ class Executor:
     async def execute(self, cluster: Cluster, actions: tuple[Action, ...]) -> list[Refusal]:
         """Carry the actions out, and tell of what was done.
 
+        Args:
+            cluster: as it stands by now, the status having been written.
+            actions: independent of each other.
+
         Returns:
             The creations that the API server refused.
 
         Raises:
-            Conflict: nothing worse happened than that a deletion met a pod that has changed.
+            Conflict: nothing worse happened than that a write met a pod, or the Cluster, that has changed.
             ExceptionGroup: of `KubernetesError`: actions got no answer.
         """
-        key = ClusterKey(cluster.namespace, cluster.name)
-        outcomes = await asyncio.gather(*(self._act(key, action) for action in actions), return_exceptions=True)
+        outcomes = await asyncio.gather(*(self._act(cluster, action) for action in actions), return_exceptions=True)
         done = (action for action, outcome in zip(actions, outcomes, strict=True) if outcome is None)
         self._recorder.record(cluster, of_actions(done))
         failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
@@ -63,7 +66,8 @@ class Executor:
             raise ExceptionGroup(f"{len(failures)} of {len(actions)} actions failed: {failures[0]}", failures)
         return [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
 
-    async def _act(self, key: ClusterKey, action: Action) -> Refusal | None:
+    async def _act(self, cluster: Cluster, action: Action) -> Refusal | None:
+        key = ClusterKey(cluster.namespace, cluster.name)
         async with self._slots:
             logger.info("%s: %s", key, action)
             match action:
@@ -73,6 +77,14 @@ class Executor:
                     await self._delete(key, action)
                 case Drain() | Retire():
                     self._calls.start(key, self._scheduler(key), action)
+                case Scale():
+                    await self._kubernetes.scale_cluster(
+                        *key, replicas=action.replicas, resource_version=cluster.resource_version
+                    )
+                case DeleteCluster():
+                    await self._kubernetes.delete_cluster(
+                        *key, uid=action.uid, resource_version=cluster.resource_version
+                    )
         return None
 
     async def _create(self, action: Create) -> Refusal | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dask_k8s_operator.clients.kubernetes import Refused, Unavailable
@@ -10,6 +11,8 @@ from dask_k8s_operator.clients.scheduler import SchedulerError
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.cluster import Cluster
 from dask_k8s_operator.domain.planner import needs_scheduler
+from dask_k8s_operator.domain.rivals import Rivals
+from dask_k8s_operator.domain.scaling import question
 from dask_k8s_operator.domain.snapshot import (
     NotAsked,
     Owned,
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from dask_k8s_operator.clients.kubernetes import KubernetesClient, Manifest
     from dask_k8s_operator.controller.keys import ClusterKey
     from dask_k8s_operator.controller.retirecalls import RetireCallRegister
+    from dask_k8s_operator.domain.workload import Question, Workload
 
 
 class Observer:
@@ -38,10 +42,13 @@ class Observer:
         kubernetes: KubernetesClient,
         scheduler: Callable[[ClusterKey], Scheduler],
         calls: RetireCallRegister,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._kubernetes = kubernetes
         self._scheduler = scheduler
         self._calls = calls
+        self._clock = clock
 
     async def observe(self, key: ClusterKey) -> Snapshot | None:
         """Read everything that a plan needs; None where there is no such Cluster.
@@ -65,13 +72,20 @@ class Observer:
             for pod in pods
             if _role(pod) == names.ROLE_WORKER and owned_by(pod, cluster.uid)
         )
+        owned_deployment = Owned.from_manifest(deployment, owner_uid=cluster.uid) if deployment else None
         owned_service = Owned.from_manifest(service, owner_uid=cluster.uid) if service else None
         templates = await self._try_templates(cluster, owned_service)
         # Before the scheduler is read: what an answer says moved must be older than the list it is checked against.
         calls = self._calls.of(key)
+        # After the pods: a worker that registers in between is seen as registered, not as unknown.
+        view, workload, rivals = await asyncio.gather(
+            self._ask(key, cluster, workers),
+            self._ask_for_work(key, question(cluster, owned_deployment, workers, self._clock())),
+            self._find_rivals(cluster),
+        )
         return Snapshot(
             cluster=cluster,
-            deployment=Owned.from_manifest(deployment, owner_uid=cluster.uid) if deployment else None,
+            deployment=owned_deployment,
             service=owned_service,
             scheduler_pods=tuple(
                 Pod.from_manifest(pod, container=names.ROLE_SCHEDULER)
@@ -79,10 +93,11 @@ class Observer:
                 if _role(pod) == names.ROLE_SCHEDULER
             ),
             worker_pods=workers,
-            # After the pods: a worker that registers in between is seen as registered, not as unknown.
-            scheduler=await self._ask(key, cluster) if needs_scheduler(cluster, workers) else NotAsked(),
+            scheduler=view,
             calls=calls,
             templates=templates,
+            workload=workload,
+            rivals=rivals,
         )
 
     async def _try_templates(self, cluster: Cluster, service: Owned | None) -> TemplateCheck:
@@ -101,12 +116,30 @@ class Observer:
             return Refusal(None, str(error))
         return None
 
-    async def _ask(self, key: ClusterKey, cluster: Cluster) -> SchedulerView:
+    async def _ask(self, key: ClusterKey, cluster: Cluster, workers: tuple[Pod, ...]) -> SchedulerView:
+        if not needs_scheduler(cluster, workers):
+            return NotAsked()
         drained = {address for entry in cluster.retiring if entry.drained for address in entry.addresses}
         try:
             return await self._scheduler(key).view(drained)
         except SchedulerError as error:
             return Unreachable(str(error))
+
+    async def _ask_for_work(self, key: ClusterKey, what: Question | None) -> Workload | NotAsked | Unreachable:
+        if what is None:
+            return NotAsked()
+        try:
+            return await self._scheduler(key).workload(what)
+        except SchedulerError as error:
+            return Unreachable(str(error))
+
+    async def _find_rivals(self, cluster: Cluster) -> Rivals:
+        if cluster.autoscale is None:
+            return Rivals()
+        try:
+            return Rivals.of(await self._kubernetes.list_autoscalers(cluster.namespace), cluster.name)
+        except Refused as error:  # an operator whose rights are those of an earlier version
+            return Rivals(unknown=str(error))
 
 
 def _role(pod: Manifest) -> str | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.clients.kubernetes import Conflict, KubernetesClient
 from dask_k8s_operator.domain.events import of_conditions
 from dask_k8s_operator.domain.planner import plan
-from dask_k8s_operator.domain.status import with_refusals
+from dask_k8s_operator.domain.status import merge_patch, with_refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,13 +72,13 @@ class Reconciler:
         status, version = todo.status, cluster.resource_version
         try:
             if status is not None:
-                version = await self._write_status(key, version, status)
+                version = await self._write_status(key, version, cluster.status, status)
                 self._recorder.record(cluster, of_conditions(cluster.status, status))
             self._calls.settle(key, snapshot.calls)
-            refusals = await self._executor.execute(cluster, todo.actions)
+            refusals = await self._executor.execute(replace(cluster, resource_version=version), todo.actions)
             written = status if status is not None else cluster.status
             if refusals and (told := with_refusals(written, refusals, now=now)) != written:
-                await self._write_status(key, version, told)
+                await self._write_status(key, version, written, told)
                 self._recorder.record(cluster, of_conditions(written, told))
             if refusals:
                 raise CreationRefused(f"{refusals[0].kind} refused: {refusals[0].message}")
@@ -86,8 +87,10 @@ class Reconciler:
             return AT_ONCE
         return todo.requeue_after
 
-    async def _write_status(self, key: ClusterKey, version: str, status: Mapping[str, Any]) -> str:
+    async def _write_status(
+        self, key: ClusterKey, version: str, before: Mapping[str, Any], after: Mapping[str, Any]
+    ) -> str:
         written = await self._kubernetes.patch_cluster_status(
-            key.namespace, key.name, resource_version=version, status=status
+            key.namespace, key.name, resource_version=version, status=merge_patch(before, after)
         )
         return str(written["metadata"]["resourceVersion"])

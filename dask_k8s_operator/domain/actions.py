@@ -66,7 +66,29 @@ class Retire:
         return f"retire {', '.join(sorted(self.addresses))}: {self.reason}"
 
 
-Action = Create | DeletePod | Drain | Retire
+@dataclass(frozen=True)
+class Scale:
+    """Set how many workers are wanted, as an autoscaler does; a change of the Cluster meanwhile is a conflict."""
+
+    replicas: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"scale to {self.replicas} workers: {self.reason}"
+
+
+@dataclass(frozen=True)
+class DeleteCluster:
+    """Delete the Cluster itself, this very one; a change of it meanwhile is a conflict."""
+
+    uid: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"delete the Cluster: {self.reason}"
+
+
+Action = Create | DeletePod | Drain | Retire | Scale | DeleteCluster
 
 
 @dataclass(frozen=True)

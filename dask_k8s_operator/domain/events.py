@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dask_k8s_operator.domain.actions import Create, DeletePod, Drain, Retire
+from dask_k8s_operator.domain.actions import Create, DeleteCluster, DeletePod, Drain, Retire, Scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +23,9 @@ _GOOD = {"ScaleDownBlocked": "False"}
 
 _BY_THEMSELVES = frozenset({"Ready"})
 """Conditions that repeat others."""
+
+_NEITHER = frozenset({"Idle"})
+"""Conditions that are neither good nor bad."""
 
 _PATIENT = frozenset({"Starting", "NotCreated"})
 """Reasons for a condition to be bad that need nobody's attention."""
@@ -62,6 +65,10 @@ def of_actions(actions: Iterable[Action]) -> list[Event]:
                 done[("DrainingWorkers", "asked the scheduler to drain", action.reason)] = sorted(action.addresses)
             case Retire():
                 done[("RetiringWorkers", "asked the scheduler to retire", action.reason)] = sorted(action.addresses)
+            case Scale():
+                done[("Scaled", "set spec.workers.replicas to", action.reason)] = [str(action.replicas)]
+            case DeleteCluster():
+                done[("DeletedIdle", "deleted", action.reason)] = ["the Cluster"]
     return [Event("Normal", reason, f"{what} {_list(names)}: {why}") for (reason, what, why), names in done.items()]
 
 
@@ -80,7 +87,7 @@ def of_conditions(before: Status, after: Status) -> list[Event]:
         news = any(was.get(key) != condition[key] for key in ("status", "reason", "message"))
         if kind == "Ready" and condition["status"] == "True" and was.get("status") != "True":
             events.append(Event("Normal", "Ready", condition["message"]))
-        if bad and news and kind not in _BY_THEMSELVES and condition["reason"] not in _PATIENT:
+        if bad and news and kind not in _BY_THEMSELVES | _NEITHER and condition["reason"] not in _PATIENT:
             reason = kind if kind in _GOOD else condition["reason"]
             events.append(Event("Warning", reason, condition["message"]))
     return events

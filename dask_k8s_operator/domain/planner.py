@@ -13,6 +13,7 @@ from dask_k8s_operator.domain.cluster import Cluster, Retiring
 from dask_k8s_operator.domain.handover import can_be_taken_back, learn, requests
 from dask_k8s_operator.domain.manifests import scheduler_deployment, scheduler_service, worker_pod
 from dask_k8s_operator.domain.retirement import Holdings, choose
+from dask_k8s_operator.domain.scaling import scale
 from dask_k8s_operator.domain.snapshot import QUICK_EXIT
 from dask_k8s_operator.domain.status import NO_TIME, cluster_status
 from dask_k8s_operator.domain.templates import ask_again_after, with_faults
@@ -43,20 +44,22 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     workers = _plan_workers(snapshot, now)
     templates = with_faults(snapshot.cluster, snapshot.templates)
     creations = _creations(snapshot, templates, missing=workers.missing)
+    scaling = scale(snapshot, now)
     status = cluster_status(
         snapshot,
         retiring=workers.retiring,
         missing=workers.missing,
         blocked=workers.blocked,
         templates=templates,
+        scaling=scaling,
         now=now,
     )
+    asking = (ask_again_after(snapshot.cluster, templates, now), scaling.again)
+    again = (workers.requeue_after, *asking, *_slow(snapshot, now))
     return Plan(
         status=None if status == snapshot.cluster.status else status,
-        actions=(*workers.actions, *creations),
-        requeue_after=min(
-            workers.requeue_after, ask_again_after(snapshot.cluster, templates, now) or RESYNC, *_slow(snapshot, now)
-        ),
+        actions=(*workers.actions, *creations, *([scaling.action] if scaling.action else [])),
+        requeue_after=min(time for time in again if time is not None),
     )
 
 

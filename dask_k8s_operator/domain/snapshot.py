@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain.rivals import Rivals
 from dask_k8s_operator.domain.templates import TemplateCheck
 from dask_k8s_operator.domain.trouble import Delay, Trouble, find_delay, find_trouble, handover_trouble
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from dask_k8s_operator.domain.cluster import Cluster
+    from dask_k8s_operator.domain.workload import Workload
 
 
 QUICK_EXIT = timedelta(seconds=10)
@@ -207,7 +209,12 @@ class RetireCalls:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One Cluster and everything around it, as read for one reconcile."""
+    """One Cluster and everything around it, as read for one reconcile.
+
+    Attributes:
+        scheduler: what the scheduler says of its workers, where the plan depends on it (`needs_scheduler`).
+        workload: what it says of its work, where the Cluster scales itself (`scaling.question`).
+    """
 
     cluster: Cluster
     deployment: Owned | None
@@ -217,6 +224,8 @@ class Snapshot:
     scheduler: SchedulerView = field(default_factory=NotAsked)
     calls: RetireCalls = field(default_factory=RetireCalls)
     templates: TemplateCheck = field(default_factory=TemplateCheck)
+    workload: Workload | NotAsked | Unreachable = field(default_factory=NotAsked)
+    rivals: Rivals = field(default_factory=Rivals)
 
 
 def owned_by(manifest: Mapping[str, Any], uid: str) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dask_k8s_operator.domain.actions import Create
     from dask_k8s_operator.domain.cluster import Cluster, Retiring
+    from dask_k8s_operator.domain.scaling import Scaling
     from dask_k8s_operator.domain.snapshot import Pod, Snapshot
     from dask_k8s_operator.domain.templates import TemplateCheck
 
@@ -56,6 +57,7 @@ def cluster_status(
     missing: int,
     blocked: str | None,
     templates: TemplateCheck,
+    scaling: Scaling,
     now: datetime,
 ) -> dict[str, Any]:
     """The whole status.
@@ -66,6 +68,7 @@ def cluster_status(
         missing: how many workers are about to be created.
         blocked: why a scale-down doesn't go on.
         templates: what is known of the templates.
+        scaling: what the Cluster is to do about its own size.
         now: for the transition times of conditions that change.
     """
     cluster = snapshot.cluster
@@ -87,7 +90,9 @@ def cluster_status(
             "selector": names.selector(cluster.name, names.ROLE_WORKER),
             "retiring": entries,
             "retiringCount": len(entries),
+            **({} if scaling.memory is None else {"autoscale": scaling.memory.to_status()}),
         },
+        **({} if scaling.idle_since is None else {"idleSince": scaling.idle_since.isoformat()}),
         "conditions": _conditions(
             cluster.status,
             [
@@ -97,6 +102,7 @@ def cluster_status(
                 _template_condition(snapshot, missing=missing, templates=templates),
                 _blocked_condition(cluster, retiring, blocked),
                 _handover_condition(snapshot),
+                *scaling.conditions,
             ],
             generation=cluster.generation,
             now=now,
@@ -118,9 +124,21 @@ def with_refusals(status: Mapping[str, Any], refusals: Iterable[Refusal], *, now
     return {**status, "conditions": _conditions(status, conditions.values(), generation=generation, now=now)}
 
 
+def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What turns a status into another by a JSON merge patch, which keeps every field that it doesn't name.
+
+    https://www.rfc-editor.org/rfc/rfc7386
+    """
+    gone: dict[str, Any] = dict.fromkeys(before.keys() - after.keys())
+    return gone | {
+        key: merge_patch(before.get(key) or {}, value) if isinstance(value, dict) else value
+        for key, value in after.items()
+    }
+
+
 @dataclass(frozen=True)
 class Condition:
-    """A condition by the API conventions: a type that is True or False, a reason for programs, a message for people."""
+    """A condition by the API conventions: a type that is True, False or Unknown, a reason, and words."""
 
     type: str
     status: str

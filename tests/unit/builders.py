@@ -10,10 +10,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Plan, Retire
+from dask_k8s_operator.domain.actions import Action, Create, DeleteCluster, DeletePod, Plan, Retire, Scale
 from dask_k8s_operator.domain.cluster import Cluster, Retiring
 from dask_k8s_operator.domain.handover import digest
 from dask_k8s_operator.domain.planner import plan
+from dask_k8s_operator.domain.rivals import Rivals
 from dask_k8s_operator.domain.snapshot import (
     Listed,
     NotAsked,
@@ -30,12 +31,14 @@ from dask_k8s_operator.domain.templates import TemplateCheck
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from dask_k8s_operator.domain.workload import Workload
+
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 OURS = Owned(ours=True, ready=True)
 DOWN = Unreachable("the scheduler can't be reached")
 NOT_ASKED = NotAsked()
 
-AnAction = TypeVar("AnAction", Create, DeletePod, Retire)
+AnAction = TypeVar("AnAction", Create, DeletePod, Retire, Scale, DeleteCluster)
 
 
 def at(seconds: float) -> datetime:
@@ -133,6 +136,8 @@ def snapshot(
     scheduler_pods: Iterable[Pod] | None = None,
     deployment: Owned | None = OURS,
     service: Owned | None = OURS,
+    workload: Workload | NotAsked | Unreachable = NOT_ASKED,
+    rivals: Rivals | None = None,
     **cluster_fields: Any,
 ) -> Snapshot:
     """What a reconcile sees; by default all is well with the scheduler, and nobody needed to ask it."""
@@ -145,6 +150,8 @@ def snapshot(
         scheduler=scheduler,
         calls=calls or RetireCalls(),
         templates=templates or TemplateCheck(),
+        workload=workload,
+        rivals=rivals or Rivals(),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Drain, Retire
+from dask_k8s_operator.domain.actions import Action, Create, DeleteCluster, DeletePod, Drain, Retire, Scale
 from dask_k8s_operator.domain.events import Event, of_actions, of_conditions
 
 
@@ -50,6 +50,13 @@ def test_requests_to_the_scheduler() -> None:
     ]
 
 
+def test_the_size_of_the_cluster() -> None:
+    assert of_actions([Scale(5, "the scheduler asks for 5 workers"), DeleteCluster("uid", "nobody has used it")]) == [
+        Event("Normal", "Scaled", "set spec.workers.replicas to 5: the scheduler asks for 5 workers"),
+        Event("Normal", "DeletedIdle", "deleted the Cluster: nobody has used it"),
+    ]
+
+
 def test_a_hundred_are_counted() -> None:
     [event] = of_actions([make("Pod", f"w{number}") for number in range(100)])
     assert event.message == "created w0, w1, w2, w3, w4 and 95 more: fewer workers than the 2 wanted"
@@ -75,6 +82,12 @@ def test_nothing_happened() -> None:
             [Event("Warning", "Why", "other")],
         ),
         ([], [condition("ScaleDownBlocked", "False")], []),
+        ([], [condition("Idle", "False", "InUse")], []),
+        (
+            [],
+            [condition("Autoscaling", "False", "HorizontalPodAutoscaler")],
+            [Event("Warning", "HorizontalPodAutoscaler", "because")],
+        ),
         (
             [condition("ScaleDownBlocked", "False")],
             [condition("ScaleDownBlocked", "True", "DataHeld")],

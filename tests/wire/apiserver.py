@@ -30,12 +30,14 @@ PATIENCE_SECONDS = 20.0
 CLUSTERS = resource(names.GROUP, names.VERSION, names.PLURAL)
 PODS, SERVICES, DEPLOYMENTS = resource("v1/pods"), resource("v1/services"), resource("apps/v1/deployments")
 EVENTS = resource("v1/events")
+AUTOSCALERS = resource("autoscaling/v2/horizontalpodautoscalers")
 KINDS = {
     CLUSTERS: "Cluster",
     PODS: "Pod",
     SERVICES: "Service",
     DEPLOYMENTS: "Deployment",
     EVENTS: "Event",
+    AUTOSCALERS: "HorizontalPodAutoscaler",
     resource("v1/namespaces"): "Namespace",  # kopf waits until it has found it, and then doesn't use it
 }
 
@@ -220,9 +222,21 @@ class ApiServer(KubernetesEmulator):
             return await self.dask.respond(request.method.value, proxied[3], request.body)
         if is_dry_run(request):
             return json_response(request_body(request), status=201)
+        if request.subresource == "scale":
+            self._translate_scale(request)
         if request.action in {action.CREATE, action.UPDATE}:
             self._stamp(request.data)
         return await super()._handle(request)
+
+    def _translate_scale(self, request: Request) -> None:
+        """Turn what is written to the scale subresource of a Cluster into a change of the Cluster."""
+        metadata = self.one(CLUSTERS, str(request.name))["metadata"]
+        if request.data["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
+            raise KubernetesError(409, "Conflict", "the object has been modified")
+        replicas = request.data["spec"]["replicas"]
+        request.data.update(
+            metadata={"generation": metadata["generation"] + 1}, spec={"workers": {"replicas": replicas}}
+        )
 
     def _have(self, fault: Fault) -> Fault:
         self._faults.append(fault)

@@ -105,15 +105,20 @@ def running(api: ApiServer, settings: Settings) -> Running:
 
 
 def _check_writes(api: ApiServer) -> None:
-    """The operator writes nothing of a Cluster but its status, and kopf writes nothing at all."""
+    """The operator writes nothing of a Cluster but its status and its size, and kopf writes nothing at all."""
     for request in api.asked():
         if request.method == method.GET:
             continue
         assert "kopf" not in request.headers["User-Agent"]
-        if request.resource == CLUSTERS:
-            assert (request.method, request.subresource) == (method.PATCH, "status")
-            assert set(request_body(request)) == {"metadata", "status"}
+        if request.resource == CLUSTERS and request.method == method.DELETE:
+            assert set(request_body(request)["preconditions"]) == {"uid", "resourceVersion"}
+        elif request.resource == CLUSTERS:
+            assert request.method == method.PATCH
+            part = {"status": "status", "scale": "spec"}[str(request.subresource)]
+            assert set(request_body(request)) == {"metadata", part}
             assert set(request_body(request)["metadata"]) == {"resourceVersion"}
+            if request.subresource == "scale":
+                assert set(request_body(request)["spec"]) == {"replicas"}
 
 
 @pytest.fixture

@@ -23,6 +23,9 @@ class FakeDask:
         retired: the addresses that each call was for, in order.
         holding: while this is not set, retirements go on for ever.
         most: how many retirements went on at a time, at most.
+        target: how many workers it asks for.
+        tasks: how many it knows of.
+        counting: while this is not set, it doesn't say what there is to do.
     """
 
     def __init__(self) -> None:
@@ -32,6 +35,10 @@ class FakeDask:
         self.going_on = asyncio.Event()
         self.going_on.set()
         self.most = 0
+        self.target = 0
+        self.tasks = 0
+        self.counting = asyncio.Event()
+        self.counting.set()
         self._now = 0
 
     async def respond(self, method: str, path: str, body: bytes) -> web.Response:
@@ -40,6 +47,12 @@ class FakeDask:
             case "GET", "/api/v1/get_workers":
                 found = [{"name": name, "address": address} for address, name in self.workers.items()]
                 return web.json_response({"num_workers": len(found), "workers": found})
+            case "GET", "/json/counts.json":
+                await self.counting.wait()
+                count = len(self.workers)
+                return web.json_response(
+                    {"desired_workers": self.target, "tasks": self.tasks, "workers": count, "cores": count}
+                )
             case "POST", "/api/v1/retire_workers":
                 return web.json_response(await self._retire(frozenset(json.loads(body)["workers"])))
         return web.Response(status=404)

@@ -27,15 +27,23 @@ class World:
         self._dask = dask
         self._ips = 0
 
-    def apply(self, *, replicas: int, metadata: Mapping[str, Any] | None = None) -> None:
+    def apply(
+        self,
+        *,
+        replicas: int,
+        metadata: Mapping[str, Any] | None = None,
+        autoscale: Mapping[str, Any] | None = None,
+        idle: Mapping[str, Any] | None = None,
+    ) -> None:
         """Make the Cluster before anybody watches."""
+        workers = {"replicas": replicas} | ({"autoscale": autoscale} if autoscale else {})
         self._api.add(
             CLUSTERS,
             {
                 "apiVersion": names.API_VERSION,
                 "kind": names.KIND,
                 "metadata": {"name": CLUSTER, **(metadata or {})},
-                "spec": {"image": "dask:1", "workers": {"replicas": replicas}},
+                "spec": {"image": "dask:1", "workers": workers} | ({"idle": idle} if idle else {}),
             },
         )
 

@@ -1,0 +1,149 @@
+"""How many workers a Cluster asks for itself: what `spec.workers.autoscale` and `spec.idle` come to together. Pure.
+
+Either sets `spec.workers.replicas` through the scale subresource, as any autoscaler does. So what `kubectl get` shows
+is what is aimed at, and scale-downs go the way of all scale-downs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from dask_k8s_operator.domain.actions import DeleteCluster, Scale
+from dask_k8s_operator.domain.autoscale import Memory, Workforce, decide
+from dask_k8s_operator.domain.cluster import IdleAction
+from dask_k8s_operator.domain.idle import is_due, judge, sleeps, unused
+from dask_k8s_operator.domain.snapshot import NotAsked, Unreachable
+from dask_k8s_operator.domain.status import Condition
+from dask_k8s_operator.domain.workload import Question
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from dask_k8s_operator.domain.autoscale import Autoscale, Decision
+    from dask_k8s_operator.domain.cluster import Cluster
+    from dask_k8s_operator.domain.snapshot import Owned, Pod, Snapshot
+
+CONDITION = "Autoscaling"
+
+POLL = timedelta(seconds=5)
+"""How often the scheduler is asked how many workers it wants: as often as Dask wants it (`target-duration`)."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What the Cluster is to do about its own size.
+
+    Attributes:
+        action: what to write; None: nothing.
+        memory: what the autoscaler is to remember; None: it is off.
+        idle_since: since when nobody has used the Cluster, to be remembered.
+        conditions: what a person is told, of what is switched on.
+        again: when to look again.
+    """
+
+    action: Scale | DeleteCluster | None = None
+    memory: Memory | None = None
+    idle_since: datetime | None = None
+    conditions: tuple[Condition, ...] = ()
+    again: timedelta | None = None
+
+
+def question(cluster: Cluster, scheduler: Owned | None, pods: Iterable[Pod], now: datetime) -> Question | None:
+    """What to ask the scheduler about its work; None: nothing, because nothing depends on it or it can't answer yet."""
+    needed = cluster.autoscale is not None or (cluster.idle is not None and not sleeps(cluster))
+    if cluster.terminating or not needed or scheduler is None or not scheduler.ready:
+        return None
+    learnt = _memory(cluster).learn(_workforce(cluster, pods, now), threads=None)
+    return Question(pace=learnt.pace if cluster.autoscale else None, submissions=is_due(cluster, now))
+
+
+def scale(snapshot: Snapshot, now: datetime) -> Scaling:
+    """Decide what the Cluster is to do about its own size."""
+    cluster = snapshot.cluster
+    scaling = Scaling() if cluster.autoscale is None else _follow_demand(cluster.autoscale, snapshot, now)
+    if cluster.idle is None:
+        return scaling
+    verdict = judge(cluster.idle, snapshot, now)
+    scaling = replace(
+        scaling,
+        idle_since=verdict.since,
+        conditions=(*scaling.conditions, verdict.condition),
+        again=min((time for time in (scaling.again, verdict.again) if time is not None), default=None),
+    )
+    if verdict.since is None or not verdict.over:
+        return scaling
+    if cluster.idle.action is IdleAction.DELETE:
+        return replace(scaling, action=DeleteCluster(cluster.uid, unused(verdict.since)))
+    memory = scaling.memory.forget_levels() if scaling.memory else None
+    return replace(scaling, action=Scale(0, unused(verdict.since)), memory=memory)
+
+
+def _follow_demand(spec: Autoscale, snapshot: Snapshot, now: datetime) -> Scaling:
+    cluster, work, rivals = snapshot.cluster, snapshot.workload, snapshot.rivals
+    force, memory = _workforce(cluster, snapshot.worker_pods, now), _memory(cluster)
+    why_not = None
+    if rivals.names:
+        message = (
+            "spec.workers.autoscale leaves the number of workers to another autoscaler of this Cluster, the "
+            f"HorizontalPodAutoscaler {', '.join(rivals.names)}: remove one of the two"
+        )
+        why_not = Condition(CONDITION, "False", "HorizontalPodAutoscaler", message)
+    elif rivals.unknown is not None:
+        message = f"HorizontalPodAutoscalers can't be listed, and one may scale this Cluster, too: {rivals.unknown}"
+        why_not = Condition(CONDITION, "Unknown", "AutoscalersUnknown", message)
+    elif isinstance(work, NotAsked):
+        why_not = Condition(CONDITION, "Unknown", "Starting", "the scheduler isn't ready")
+    elif isinstance(work, Unreachable):
+        message = f"the number of workers stays as it is: {work.reason}"
+        why_not = Condition(CONDITION, "Unknown", "SchedulerUnreachable", message)
+    if why_not is not None or isinstance(work, NotAsked | Unreachable):
+        forgotten = memory.learn(force, threads=None).forget_levels()
+        return Scaling(memory=forgotten, conditions=(why_not,) if why_not else (), again=POLL)
+    decision = decide(
+        # One that sleeps is woken by its tasks, not by its minimum.
+        replace(spec, minimum=0) if sleeps(cluster) else spec,
+        work.demand,
+        force,
+        replicas=cluster.replicas,
+        memory=memory.learn(force, threads=work.demand.threads),
+        now=now,
+    )
+    return Scaling(
+        action=Scale(decision.replicas, decision.reason) if decision.replicas != cluster.replicas else None,
+        memory=decision.memory,
+        conditions=(_condition(decision),),
+        again=POLL,
+    )
+
+
+def _condition(decision: Decision) -> Condition:
+    """What the autoscaler is at, in words that stay the same as long as it doesn't change its mind."""
+    replicas, memory = decision.replicas, decision.memory
+    if memory.enough:
+        level = memory.enough[0]
+        message = (
+            f"{replicas} workers are kept: no more than {level.replicas} have been needed since {_at(level.since)}"
+        )
+        return Condition(CONDITION, "True", "Holding", message)
+    if memory.wanted:
+        level = memory.wanted[0]
+        message = f"{replicas} workers: at least {level.replicas} have been needed since {_at(level.since)}"
+        return Condition(CONDITION, "True", "Stabilizing", message)
+    return Condition(CONDITION, "True", "Following", f"{replicas} workers, by what the scheduler asks for")
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _workforce(cluster: Cluster, pods: Iterable[Pod], now: datetime) -> Workforce:
+    """Who is there to work: not those on their way out."""
+    leaving = {entry.uid for entry in cluster.retiring}
+    return Workforce.of((pod for pod in pods if pod.uid not in leaving), now)
+
+
+def _memory(cluster: Cluster) -> Memory:
+    return Memory.from_status(cluster.status.get("workers", {}).get("autoscale", {}))

@@ -1,0 +1,142 @@
+"""When nobody uses a Cluster, what is done about it, and what keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dask_k8s_operator.domain.actions import DeleteCluster, Scale
+from dask_k8s_operator.domain.autoscale import Autoscale, Demand
+from dask_k8s_operator.domain.cluster import Idle, IdleAction
+from dask_k8s_operator.domain.planner import RESYNC, plan
+from dask_k8s_operator.domain.scaling import question
+from dask_k8s_operator.domain.workload import Question, Workload
+from tests.unit.builders import DOWN, NOT_ASKED, NOW, OURS, at, cluster, condition, decide, follow, pods, snapshot
+
+if TYPE_CHECKING:
+    from dask_k8s_operator.domain.actions import Action, Plan
+    from dask_k8s_operator.domain.snapshot import NotAsked, Snapshot, Unreachable
+
+AFTER = 600
+TO_ZERO = Idle(timedelta(seconds=AFTER), IdleAction.SCALE_TO_ZERO)
+DELETE = Idle(timedelta(seconds=AFTER), IdleAction.DELETE)
+UNUSED = Workload(Demand(0), tasks=0)
+ASKED = replace(UNUSED, question=Question(submissions=True))
+GENERATION = {"observedGeneration": 3}
+REASON = "nobody has used the Cluster since 2026-03-01T12:00:00Z"
+
+
+def since(decided: Plan) -> datetime | None:
+    """What the status is to remember."""
+    assert decided.status is not None
+    found = decided.status.get("idleSince")
+    return datetime.fromisoformat(found) if found else None
+
+
+def unused(idle: Idle, *, replicas: int = 2, work: Any = UNUSED, **fields: Any) -> Snapshot:
+    """The look after the first that found nobody, which was now."""
+    seen = snapshot(pods("ab"[:replicas]), replicas=replicas, idle=idle, workload=work, status=GENERATION, **fields)
+    return follow(seen, plan(seen, NOW))
+
+
+def size(decided: Plan) -> list[Action]:
+    return [action for action in decided.actions if isinstance(action, Scale | DeleteCluster)]
+
+
+@pytest.mark.parametrize(
+    ("idle", "replicas", "action"),
+    [
+        (TO_ZERO, 2, Scale(0, REASON)),
+        (DELETE, 2, DeleteCluster("uid-cluster", REASON)),
+        (DELETE, 0, DeleteCluster("uid-cluster", REASON)),
+    ],
+)
+def test_once_nobody_has_used_it_for_long_enough(idle: Idle, replicas: int, action: Action) -> None:
+    seen = replace(unused(idle, replicas=replicas), workload=ASKED)
+    early = plan(seen, at(AFTER - 1))
+    assert (size(early), early.status) == ([], None)
+    assert early.requeue_after == timedelta(seconds=1)
+    assert size(plan(seen, at(AFTER))) == [action]
+
+
+@pytest.mark.parametrize(
+    "busy",
+    [
+        pytest.param(Workload(Demand(1, threads=1.0), tasks=1), id="a task runs, or a result is held"),
+        pytest.param(Workload(Demand(1), tasks=1), id="a task waits for a worker"),
+        pytest.param(Workload(Demand(0, threads=1.0), tasks=7), id="data is held, though no worker is asked for"),
+    ],
+)
+@pytest.mark.parametrize("idle", [TO_ZERO, DELETE])
+def test_whatever_somebody_wants_keeps_it(idle: Idle, busy: Workload) -> None:
+    seen = replace(unused(idle), workload=replace(busy, question=Question(submissions=True)))
+    decided = plan(seen, at(10 * AFTER))
+    assert size(decided) == []
+    assert since(decided) is None
+    assert condition(decided, "Idle") == ("False", "InUse", "there are tasks, or results or data that somebody holds")
+    again = follow(seen, decided, workload=ASKED)
+    assert since(plan(again, at(10 * AFTER + 1))) == at(10 * AFTER + 1), "the time counts anew"
+
+
+@pytest.mark.parametrize(("answer", "reason"), [(DOWN, "SchedulerUnreachable"), (NOT_ASKED, "Starting")])
+def test_who_cannot_be_asked_may_be_in_use(answer: NotAsked | Unreachable, reason: str) -> None:
+    decided = plan(replace(unused(DELETE), workload=answer), at(AFTER))
+    assert size(decided) == []
+    assert since(decided) is None
+    assert condition(decided, "Idle")[:2] == ("Unknown", reason)
+
+
+def test_work_that_came_and_went_between_two_looks_counts() -> None:
+    seen = unused(DELETE)
+    assert size(plan(seen, at(AFTER))) == [], "not before the scheduler was asked for it"
+    noticed = plan(replace(seen, workload=replace(ASKED, submitted=at(100))), at(AFTER))
+    assert size(noticed) == []
+    assert since(noticed) == at(100)
+    assert noticed.requeue_after <= timedelta(seconds=30)
+    before = plan(replace(seen, workload=replace(ASKED, submitted=at(-100))), at(AFTER))
+    assert size(before) == [DeleteCluster("uid-cluster", REASON)]
+    ahead = plan(replace(seen, workload=replace(ASKED, submitted=at(9 * AFTER))), at(AFTER))
+    assert since(ahead) == at(AFTER), "the scheduler's clock is fast"
+
+
+def test_when_the_scheduler_is_asked_for_it() -> None:
+    common: dict[str, Any] = {"idle": DELETE, "status": {"idleSince": NOW.isoformat(), **GENERATION}}
+    assert question(cluster(0, **common), OURS, (), at(AFTER - 1)) == Question(submissions=False)
+    assert question(cluster(0, **common), OURS, (), at(AFTER)) == Question(submissions=True)
+
+
+def test_a_change_of_the_spec_is_use() -> None:
+    """Whoever scales up is about to compute: the new workers don't go before the time is over."""
+    seen = replace(unused(DELETE), workload=ASKED)
+    changed = replace(seen, cluster=replace(seen.cluster, generation=4, replicas=5))
+    decided = plan(changed, at(AFTER))
+    assert size(decided) == []
+    assert since(decided) == at(AFTER)
+
+
+def test_once_it_is_scaled_to_zero_there_is_nothing_to_ask_or_do() -> None:
+    assert question(cluster(0, idle=TO_ZERO), OURS, (), NOW) is None
+    decided = decide((), replicas=0, idle=TO_ZERO)
+    assert size(decided) == []
+    assert since(decided) is None
+    assert decided.requeue_after == RESYNC
+    assert condition(decided, "Idle")[:2] == ("True", "ScaledToZero")
+
+
+def test_it_wins_over_the_autoscaler() -> None:
+    spec = Autoscale(minimum=1, maximum=9, up_window=timedelta(0), down_window=timedelta(seconds=30))
+    seen = replace(unused(TO_ZERO, autoscale=spec), workload=ASKED)
+    assert size(plan(seen, at(40))) == [Scale(1, "the scheduler asks for no more than 1 workers for 30 s")]
+    assert size(plan(seen, at(AFTER))) == [Scale(0, REASON)]
+
+
+@pytest.mark.parametrize(("after", "seconds"), [(1, 1), (20, 5), (100, 10), (86400, 30)])
+def test_how_often_it_is_looked(after: int, seconds: int) -> None:
+    idle = Idle(timedelta(seconds=after), IdleAction.DELETE)
+    decided = decide(pods("a"), replicas=1, idle=idle, workload=UNUSED)
+    assert decided.requeue_after == timedelta(seconds=seconds)
+    busy = decide(pods("a"), replicas=1, idle=idle, workload=Workload(Demand(1), tasks=1))
+    assert busy.requeue_after == timedelta(seconds=max(seconds, 5))
