@@ -17,6 +17,6 @@ if TYPE_CHECKING:
 def test_a_scale_down_loses_nothing_whatever_befalls_a_request(
     unattended: Kube, images: Images, tmp_path: Path
 ) -> None:
-    report = sweep([unattended], images.dask, tmp_path, sample)
+    report = sweep([unattended], images.dask, tmp_path, sample, access="proxy")
     assert report.success, report
     assert report.not_met < report.incidents / 2, report

@@ -5,16 +5,26 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from integration.cluster.choice import select
 from integration.cluster.cli import ask
 from integration.cluster.provider import ProviderError
+from integration.crash_sweep.scene import Access
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--long", is_flag=True, help="Everything that can befall every request, instead of some of each kind.")
+@click.option(
+    "--scheduler-access",
+    type=click.Choice(get_args(Access)),
+    default="proxy",
+    show_default=True,
+    help="How the operator reaches the scheduler: proxy, through the API server; direct, as where it is installed, "
+    "which adds the requests to the scheduler's RPC port and needs root.",
+)
 @click.option(
     "--lanes",
     type=click.IntRange(min=1),
@@ -33,7 +43,7 @@ from integration.cluster.provider import ProviderError
     type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
     help="Use the existing cluster that this file leads to.",
 )
-def main(long: bool, lanes: int, folder: Path | None, kubeconfig: Path | None) -> None:
+def main(long: bool, scheduler_access: Access, lanes: int, folder: Path | None, kubeconfig: Path | None) -> None:
     """Let every request of the operator meet every fault, in the middle of a scale-down that holds data.
 
     A Dask cluster of three workers is scaled to one, again and again. The operator is killed right before one of its
@@ -47,11 +57,12 @@ def main(long: bool, lanes: int, folder: Path | None, kubeconfig: Path | None) -
     provider = select(kubeconfig=kubeconfig, confirm=ask)
     found_running = provider.running()
     folder = folder or Path(tempfile.mkdtemp(prefix="dask-k8s-crash-sweep-"))
-    command = [sys.executable, "-m", "integration.crash_sweep.sweep", f"--folder={folder}", f"--lanes={lanes}"]
+    options = [f"--scheduler-access={scheduler_access}", f"--lanes={lanes}", f"--folder={folder}"]
+    command = [sys.executable, "-m", "integration.crash_sweep.sweep", *options, *(["--long"] if long else [])]
     try:
         provider.up()
         image = provider.images().dask
-        sys.exit(provider.run([*command, f"--dask-image={image}", *(["--long"] if long else [])]))
+        sys.exit(provider.run([*command, f"--dask-image={image}"]))
     except ProviderError as error:
         raise click.ClickException(str(error)) from error
     finally:

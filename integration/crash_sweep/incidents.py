@@ -18,7 +18,7 @@ class Fault(Enum):
     KILLED_BEFORE = "operator killed before it is passed on"
     KILLED_AFTER = "operator killed after it was answered"
     NO_ANSWER = "carried out, but the answer is lost"
-    NOT_DONE = "500, not carried out"
+    NOT_DONE = "500, or by RPC a closed connection, not carried out"
     CONFLICT = "409, not carried out"
 
 

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+RPC = "RPC "
+"""How the kinds of requests to a scheduler's RPC port begin."""
+
 _PREFIX = re.compile(r"/api/v1|/apis/[^/]+/[^/]+")
 _SCHEDULER = "/api/v1/"
 _DRY_RUN = " (dry run)"
+_OPERATION = re.compile(rb"\xa2op[\xa1-\xbf]([a-z_]+)")  # MessagePack: the short string "op" and another short string
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ def kind_of(method: str, path: str, query: Mapping[str, str]) -> str:
     """
     service, is_proxied, behind = path.partition("/proxy/")
     if is_proxied and "/services/" in service:
-        return f"{method} {f'/{behind}'.removeprefix(_SCHEDULER)}"
+        return kind_at_scheduler(method, f"/{behind}")
     prefix = _PREFIX.match(path)
     words = path[prefix.end() :].split("/")[1:] if prefix else []
     if words[:1] == ["namespaces"] and len(words) > 2:
@@ -46,6 +50,17 @@ def kind_of(method: str, path: str, query: Mapping[str, str]) -> str:
     return f"{method} {kind}{_DRY_RUN if 'dryRun' in query else ''}"
 
 
+def kind_at_scheduler(method: str, path: str) -> str:
+    """The kind of a request to a scheduler's HTTP server, such as `POST retire_workers`."""
+    return f"{method} {path.removeprefix(_SCHEDULER)}"
+
+
+def kind_of_message(sent: bytes) -> str | None:
+    """The kind of what is sent to a scheduler's RPC port; None while nothing is asked for, as in the handshake."""
+    found = _OPERATION.search(sent)
+    return RPC + found[1].decode() if found else None
+
+
 def resource_of(kind: str) -> str:
     """What a kind of request is about: `clusters` of `PATCH clusters/status`."""
     return kind.split(" ")[1].partition("/")[0]
@@ -53,7 +68,7 @@ def resource_of(kind: str) -> str:
 
 def asks_scheduler(kind: str) -> bool:
     """Whether it is a scheduler that answers."""
-    return kind.endswith("_workers")
+    return kind.startswith(RPC) or kind.endswith("_workers")
 
 
 def reads(kind: str) -> bool:
@@ -66,5 +81,7 @@ def changes_something(kind: str) -> bool:
 
     What was read before it is of the past then. Nothing reads Events.
     """
+    if kind.startswith(RPC):
+        return resource_of(kind) == "retire_workers"
     writes = not kind.startswith(("GET ", "LIST ", "WATCH ")) and not kind.endswith(_DRY_RUN)
     return writes and resource_of(kind) != "events"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from integration.crash_sweep.schedulerports import SchedulerPorts
+
 
 class Operators:
     """At most one operator at a time, for one namespace; may be used by several threads.
@@ -19,19 +21,22 @@ class Operators:
         number: of the one that was started last, from 0.
     """
 
-    def __init__(self, namespace: str, kubeconfig: Path, folder: Path) -> None:
+    def __init__(self, namespace: str, kubeconfig: Path, folder: Path, ports: SchedulerPorts | None) -> None:
         """Prepare to start operators.
 
         Args:
             namespace: whose Clusters they look after.
-            kubeconfig: leads to what they take for the API server, and to schedulers, too.
+            kubeconfig: leads to what they take for the API server.
             folder: where their logs go.
+            ports: what they take for the scheduler; None: the API server passes on what is for schedulers.
         """
-        arguments = ["run", f"--namespace={namespace}", "--scheduler-access=proxy", "--health-address=127.0.0.1:0"]
+        access = "proxy" if ports is None else "direct"
+        options = [f"--namespace={namespace}", f"--scheduler-access={access}", "--health-address=127.0.0.1:0"]
+        command = [sys.executable, "-m", "integration.crash_sweep.nursery", "run", *options]
         self._folder = folder
         self._lock = threading.Lock()
         self._nursery = subprocess.Popen(
-            [sys.executable, "-m", "integration.crash_sweep.nursery", *arguments],
+            command if ports is None else ports.for_service(command, folder / "hosts"),
             env={**os.environ, "KUBECONFIG": str(kubeconfig)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -15,12 +15,16 @@ from aiohttp import web
 from yarl import URL
 
 from integration.crash_sweep.incidents import TYPES, Fault, Incident
-from integration.crash_sweep.kinds import asks_scheduler, kind_of, reads, resource_of
+from integration.crash_sweep.kinds import asks_scheduler, kind_at_scheduler, kind_of, reads, resource_of
+from integration.crash_sweep.rpc import relay
 from integration.crash_sweep.run import Answer, Run
+from integration.crash_sweep.schedulerports import HTTP_PORT, RPC_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
+
+    from integration.crash_sweep.schedulerports import SchedulerPorts
 
 T = TypeVar("T")
 
@@ -40,9 +44,15 @@ class Proxy:
         upstream: the URL of the API server, which takes requests without credentials.
     """
 
-    def __init__(self, upstream: str) -> None:
-        """Prepare to pass requests on, to `upstream`."""
+    def __init__(self, upstream: str, scheduler: SchedulerPorts | None = None) -> None:
+        """Prepare to pass requests on.
+
+        Args:
+            upstream: see above.
+            scheduler: what stands for a scheduler, where the operator doesn't reach that through the API server.
+        """
         self.upstream = upstream
+        self._scheduler = scheduler
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._run = Run(None, past={})
@@ -52,7 +62,8 @@ class Proxy:
         self._last = time.monotonic()
         self._has_looked = False
         self._session: aiohttp.ClientSession
-        self._runner: web.AppRunner
+        self._runners: list[web.AppRunner] = []
+        self._rpc: asyncio.Server | None = None
         self.url = ""
 
     def start(self) -> None:
@@ -84,65 +95,91 @@ class Proxy:
         timeout = aiohttp.ClientTimeout(total=None)
         connector = aiohttp.TCPConnector(limit=0)
         self._session = aiohttp.ClientSession(timeout=timeout, connector=connector, read_bufsize=_LONGEST_LINE)
+        self.url = await self._serve_http("127.0.0.1", 0, self.upstream, _kind_at_api_server)
+        if (ports := self._scheduler) is not None:
+            await self._serve_http(ports.address, HTTP_PORT, f"http://{ports.service}:{HTTP_PORT}", _kind_at_scheduler)
+            self._rpc = await asyncio.start_server(self._handle_rpc, ports.address, RPC_PORT)
+
+    async def _serve_http(self, host: str, port: int, upstream: str, kind: Callable[[web.Request], str]) -> str:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self._handle(request, upstream, kind(request))
+
         app = web.Application(client_max_size=_LONGEST_LINE)
-        app.router.add_route("*", "/{path:.*}", self._handle)
+        app.router.add_route("*", "/{path:.*}", handle)
         # A watch ends with the connection of whoever watches; what else has arrived is carried out, see `_ask`.
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+        self._runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, host, port).start()
+        return f"http://{host}:{runner.addresses[0][1]}"
 
     async def _end(self) -> None:
-        await self._runner.cleanup()
+        if self._rpc is not None:
+            self._rpc.close()
+        for runner in self._runners:
+            await runner.cleanup()
         await self._session.close()
 
     async def _begin(self, incident: Incident | None, restart: Callable[[], None]) -> Run:
-        answers = await asyncio.gather(*(self._fetch("GET", read, {}, b"") for read in self._latest))
+        answers = await asyncio.gather(*(self._fetch("GET", self.upstream + read, {}, b"") for read in self._latest))
         self._latest = dict(zip(self._latest, answers, strict=True))
         self._run, self._restart = Run(incident, past=self._latest), restart
         return self._run
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        run, kind = self._run, kind_of(request.method, request.path, request.query)
-        body = await request.read()
+    async def _handle(self, request: web.Request, upstream: str, kind: str) -> web.StreamResponse:
+        run, body = self._run, await request.read()
         self._last = time.monotonic()
         fault = run.arrives(kind, self._latest)
         if fault is Fault.KILLED_BEFORE:
-            return self._kill(request)
+            self._kill()
+            return _hang_up(request)
         if fault in _REFUSALS:
             return _refuse(kind, *_REFUSALS[fault])
         if kind.startswith("WATCH "):
             return await self._pass_events_on(request, resource_of(kind))
         if reads(kind) and (answer := run.stale_answer(resource_of(kind), request.raw_path)) is not None:
             return _respond(answer)
-        answer = await self._ask(request, body)
+        answer = await self._ask(request, upstream, body)
         self._last = time.monotonic()
         if reads(kind):
             self._latest[request.raw_path] = answer
         if fault is Fault.KILLED_AFTER:
-            return self._kill(request)
+            self._kill()
+            return _hang_up(request)
         if fault is Fault.NO_ANSWER:
             return _hang_up(request)
         self._has_looked = self._has_looked or kind == "LIST pods"
         return _respond(answer)
 
-    def _kill(self, request: web.Request) -> web.StreamResponse:
+    async def _handle_rpc(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert self._scheduler is not None
+        with suppress(OSError):
+            await relay(
+                (reader, writer),
+                await asyncio.open_connection(self._scheduler.service, RPC_PORT),
+                arrives=self._rpc_arrives,
+                kill=self._kill,
+            )
+        writer.transport.abort()
+
+    def _rpc_arrives(self, kind: str) -> Fault | None:
+        self._last = time.monotonic()
+        return self._run.arrives(kind, self._latest)
+
+    def _kill(self) -> None:
         self._has_looked = False
         self._restart()
-        return _hang_up(request)
 
-    async def _ask(self, request: web.Request, body: bytes) -> Answer:
+    async def _ask(self, request: web.Request, upstream: str, body: bytes) -> Answer:
         """Pass a request on, to the end, even when whoever asked has gone."""
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-        task = asyncio.create_task(self._fetch(request.method, request.raw_path, headers, body))
+        task = asyncio.create_task(self._fetch(request.method, upstream + request.raw_path, headers, body))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
-    async def _fetch(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        url = URL(self.upstream + path, encoded=True)
-        async with self._session.request(method, url, headers=headers, data=body or None) as answer:
+    async def _fetch(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer:
+        async with self._session.request(method, URL(url, encoded=True), headers=headers, data=body or None) as answer:
             return Answer(answer.status, {"Content-Type": answer.headers["Content-Type"]}, await answer.read())
 
     async def _pass_events_on(self, request: web.Request, resource: str) -> web.StreamResponse:
@@ -165,14 +202,14 @@ class Proxy:
 
 
 @contextmanager
-def running() -> Iterator[Proxy]:
-    """A proxy to the API server that KUBECONFIG leads to."""
+def running(scheduler: SchedulerPorts | None) -> Iterator[Proxy]:
+    """A proxy to the API server that KUBECONFIG leads to, and to a scheduler."""
     command = ["kubectl", "proxy", "--port=0", "--disable-filter"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
             said = process.stdout.readline()  # "Starting to serve on 127.0.0.1:40123"
-            proxy = Proxy(f"http://{said.split()[-1]}")
+            proxy = Proxy(f"http://{said.split()[-1]}", scheduler)
             proxy.start()
             try:
                 yield proxy
@@ -202,6 +239,14 @@ async def _write_when_due(response: web.StreamResponse, due: asyncio.Queue[tuple
             at, line = event
             await asyncio.sleep(max(at - time.monotonic(), 0))
             await response.write(line)
+
+
+def _kind_at_api_server(request: web.Request) -> str:
+    return kind_of(request.method, request.path, request.query)
+
+
+def _kind_at_scheduler(request: web.Request) -> str:
+    return kind_at_scheduler(request.method, request.path)
 
 
 def _respond(answer: Answer) -> web.Response:

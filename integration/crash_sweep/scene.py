@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from integration.agent import pod
 from integration.agent.client import AgentError
 from integration.crash_sweep import proxy as proxies
 from integration.crash_sweep.operators import Operators
 from integration.crash_sweep.polling import PolledKube
+from integration.crash_sweep.schedulerports import SchedulerPorts
 from integration.dask_cluster import DaskCluster
 from integration.kube import CLUSTERS, TooLate
 
@@ -33,6 +34,9 @@ KEYS = 15
 
 CONVERGED_SECONDS = 90.0
 """The longest backoffs of the operator and then some."""
+
+Access = Literal["proxy", "direct"]
+"""How operators reach the scheduler: through the API server, by HTTP alone; or as in the cluster, by RPC, too."""
 
 _REST_SECONDS = 60.0
 
@@ -141,7 +145,7 @@ class Scene:
 
 
 @contextmanager
-def built(kube: Kube, image: str, name: str, folder: Path) -> Iterator[Scene]:
+def built(kube: Kube, image: str, name: str, folder: Path, access: Access) -> Iterator[Scene]:
     """A Cluster of this name with its operator, in a namespace that nobody else looks after.
 
     Args:
@@ -149,16 +153,18 @@ def built(kube: Kube, image: str, name: str, folder: Path) -> Iterator[Scene]:
         image: of Dask.
         name: of the Cluster.
         folder: where the operators' logs go.
+        access: how operators reach the scheduler.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    ports = SchedulerPorts.at_random(name, kube.namespace) if access == "direct" else None
     with (
-        proxies.running() as proxy,
+        proxies.running(ports) as proxy,
         PolledKube(kube.namespace, proxy.upstream) as polled,
         _removed_at_the_end(polled, name),
     ):
         kubeconfig = folder / "kubeconfig"
         proxies.write_kubeconfig(kubeconfig, server=proxy.url, namespace=kube.namespace)
-        with Operators(kube.namespace, kubeconfig, folder) as operators:
+        with Operators(kube.namespace, kubeconfig, folder, ports) as operators:
             cluster = DaskCluster(polled, name).apply(image, replicas=BEFORE)
             with cluster.client(image) as agent:
                 yield Scene(cluster, agent, operators, proxy)

@@ -8,9 +8,10 @@ import sys
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -18,12 +19,14 @@ from integration.agent.client import AgentError
 from integration.crash_sweep import scene
 from integration.crash_sweep.incidents import Incident, all_incidents, sample
 from integration.crash_sweep.report import Report, Tally
+from integration.crash_sweep.scene import Access
 from integration.kube import Kube, KubectlError, TooLate
 from integration.session import Session
 from integration.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from integration.crash_sweep.kinds import Request
 
@@ -38,7 +41,12 @@ class CalmRunFailed(Exception):
 
 
 def sweep(
-    lanes: Sequence[Kube], image: str, folder: Path, choose: Callable[[Sequence[Request]], Sequence[Incident]]
+    lanes: Sequence[Kube],
+    image: str,
+    folder: Path,
+    choose: Callable[[Sequence[Request]], Sequence[Incident]],
+    *,
+    access: Access,
 ) -> Report:
     """Play calm runs, then the incidents.
 
@@ -47,21 +55,32 @@ def sweep(
         image: of Dask.
         folder: where logs and evidence go.
         choose: gives the incidents for the requests of the calm runs.
+        access: how operators reach schedulers.
 
     Raises:
         CalmRunFailed: a calm run went wrong.
     """
     timeline = Timeline()
-    requests = _calm_runs(lanes[0], image, folder / "calm")
+    setting = _Setting(image, access)
+    requests = _calm_runs(lanes[0], setting, folder / "calm")
     incidents = choose(requests)
     timeline.say(f"{len(requests)} requests in calm runs; {len(incidents)} incidents to play")
     tally = Tally(folder / "evidence", timeline)
     todo = _Todo(incidents)
     with ThreadPoolExecutor(len(lanes)) as pool:
-        played = [pool.submit(_play, kube, image, folder / f"lane-{n}", todo, tally) for n, kube in enumerate(lanes)]
+        played = [pool.submit(_play, kube, setting, folder / f"lane-{n}", todo, tally) for n, kube in enumerate(lanes)]
     for one in played:
         one.result()
     return tally.report(requests=len(requests))
+
+
+@dataclass(frozen=True)
+class _Setting:
+    image: str
+    access: Access
+
+    def built(self, kube: Kube, name: str, folder: Path) -> AbstractContextManager[scene.Scene]:
+        return scene.built(kube, self.image, name, folder, self.access)
 
 
 class _Todo:
@@ -77,10 +96,10 @@ class _Todo:
             return self._left.popleft() if self._left else None
 
 
-def _calm_runs(kube: Kube, image: str, folder: Path) -> list[Request]:
+def _calm_runs(kube: Kube, setting: _Setting, folder: Path) -> list[Request]:
     seen: dict[Request, None] = {}
     try:
-        with scene.built(kube, image, "calm", folder) as stage:
+        with setting.built(kube, "calm", folder) as stage:
             for _ in range(CALM_RUNS):
                 outcome = stage.play(None)
                 if not outcome.good or not outcome.at_risk:
@@ -91,14 +110,14 @@ def _calm_runs(kube: Kube, image: str, folder: Path) -> list[Request]:
     return list(seen)
 
 
-def _play(kube: Kube, image: str, folder: Path, todo: _Todo, tally: Tally) -> None:
+def _play(kube: Kube, setting: _Setting, folder: Path, todo: _Todo, tally: Tally) -> None:
     """Play incidents, in one scene as long as all is well: what has seen a loss would tell of it again."""
     scenes = count()
     incident = todo.take()
     while incident is not None:
         number = next(scenes)
         before = None
-        with scene.built(kube, image, f"dask-{number}", folder / str(number)) as stage:
+        with setting.built(kube, f"dask-{number}", folder / str(number)) as stage:
             good = True
             while good and incident is not None:
                 good = _play_one(stage, incident, before, todo, tally)
@@ -118,9 +137,10 @@ def _play_one(stage: scene.Scene, incident: Incident, before: Incident | None, t
 @click.command()
 @click.option("--dask-image", required=True, help="The image of scheduler, workers and client, present on the nodes.")
 @click.option("--long", is_flag=True)
+@click.option("--scheduler-access", "access", type=click.Choice(get_args(Access)), required=True)
 @click.option("--lanes", type=int, required=True)
 @click.option("--folder", type=click.Path(path_type=Path), required=True)
-def main(dask_image: str, long: bool, lanes: int, folder: Path) -> None:
+def main(dask_image: str, long: bool, access: Access, lanes: int, folder: Path) -> None:
     """Play incidents and print a line for each, and the report."""
     session = Session.begin()
     session.define()
@@ -131,7 +151,7 @@ def main(dask_image: str, long: bool, lanes: int, folder: Path) -> None:
     try:
         for kube in kubes:
             kube.create_namespace()
-        report = sweep(kubes, dask_image, folder, all_incidents if long else sample)
+        report = sweep(kubes, dask_image, folder, all_incidents if long else sample, access=access)
     except CalmRunFailed as error:
         print(f"the calm run failed: {error}", file=sys.stderr)
         sys.exit(1)

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from distributed.protocol import dumps
 
-from integration.crash_sweep.kinds import asks_scheduler, changes_something, kind_of, reads, resource_of
+from integration.crash_sweep.kinds import (
+    asks_scheduler,
+    changes_something,
+    kind_of,
+    kind_of_message,
+    reads,
+    resource_of,
+)
 
 PODS = "/api/v1/namespaces/a/pods"
 CLUSTERS = "/apis/dask.charmtx.com/v1alpha1/namespaces/a/clusters"
@@ -32,6 +40,12 @@ def test_the_kind(method: str, path: str, query: dict[str, str], kind: str) -> N
     assert kind_of(method, path, query) == kind
 
 
+def test_the_kind_of_what_dask_sends() -> None:
+    handshake, message = {"compression": None, "python": (3, 11, 7)}, {"op": "retire_workers", "reply": True}
+    assert kind_of_message(b"".join(dumps(handshake))) is None
+    assert kind_of_message(b"".join(dumps(message))) == "RPC retire_workers"
+
+
 def test_the_resource() -> None:
     assert resource_of("PATCH clusters/status") == "clusters"
     assert resource_of("LIST pods") == "pods"
@@ -52,6 +66,9 @@ def test_the_resource() -> None:
         ("PATCH events", set()),
         ("GET get_workers", {"asks"}),
         ("POST retire_workers", {"asks", "changes"}),
+        ("RPC identity", {"asks"}),
+        ("RPC workers_to_close", {"asks"}),
+        ("RPC retire_workers", {"asks", "changes"}),
     ],
 )
 def test_what_it_does(kind: str, what: set[str]) -> None:
