@@ -35,7 +35,11 @@ class Struck:
 
 @dataclass(frozen=True)
 class StaleReads:
-    """From a request on, the API server answers reads for a while from the past: stale states.
+    """From a request on, the API server is behind for a while: stale states.
+
+    It answers reads from the past, and so it can't tell of events either before that is over. (An operator that gets
+    the events in time, from a server that isn't behind, but reads nothing new, is told of nothing afterwards: it only
+    goes on when it looks again anyway, which takes minutes.)
 
     Attributes:
         since: the request that is passed on when it begins.

@@ -105,10 +105,13 @@ class Run:
 
     def event_delay(self, resource: str) -> float:
         """How many seconds an event of this resource is to be held back."""
-        if not isinstance(self._incident, LateEvents) or resource not in self._incident.resources:
-            return 0.0
-        self.met = True
-        return LATE_SECONDS
+        match self._incident:
+            case LateEvents(resources=late) if resource in late:
+                self.met = True
+                return LATE_SECONDS
+            case StaleReads(resources=stale) if resource in stale and self._stale_until is not None:
+                return max(self._stale_until - self._clock(), 0.0)
+        return 0.0
 
     def loses_event(self, resource: str, kind: str) -> bool:
         """Whether this event is to be dropped."""

@@ -78,6 +78,18 @@ def test_reads_tell_of_the_time_before_the_scale_down_for_a_while() -> None:
     assert run.stale_answer("pods", READ) is None
 
 
+def test_events_tell_of_nothing_that_reads_do_not_show_yet() -> None:
+    clock = Clock()
+    run = _run(StaleReads(Request("DELETE pods", 1), PODS, from_start=True), clock)
+    assert run.event_delay("pods") == 0
+    run.arrives("DELETE pods", {})
+    clock.seconds += 2
+    assert run.event_delay("pods") == STALE_SECONDS - 2
+    assert run.event_delay("clusters") == 0
+    clock.seconds += STALE_SECONDS
+    assert run.event_delay("pods") == 0
+
+
 def test_reads_tell_of_the_moment_before_the_change() -> None:
     run = _run(StaleReads(Request("DELETE pods", 1), ALL, from_start=False))
     latest = {READ: NEW}
