@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,25 +25,28 @@ class Wrong:
         path: the field below the Cluster that is set.
         value: what it is set to.
         says: what the message has at least.
+        also: what else has to be set for it to be one.
     """
 
     title: str
     path: Path
     value: Any
     says: str
+    also: tuple[tuple[Path, Any], ...] = ()
 
     def within(self, cluster: Manifest) -> Manifest:
         """A copy of a Cluster with the mistake."""
         changed = copy.deepcopy(cluster)
-        place: Any = changed
-        for key, following in zip(self.path, self.path[1:], strict=False):
-            if isinstance(key, str):
-                place.setdefault(key, [{}] if isinstance(following, int) else {})
-            place = place[key]
-        if self.value is GONE:
-            del place[self.path[-1]]
-        else:
-            place[self.path[-1]] = self.value
+        for path, value in ((self.path, self.value), *self.also):
+            place: Any = changed
+            for key, following in itertools.pairwise(path):
+                if isinstance(key, str):
+                    place.setdefault(key, [{}] if isinstance(following, int) else {})
+                place = place[key]
+            if value is GONE:
+                del place[path[-1]]
+            else:
+                place[path[-1]] = value
         return changed
 
 
@@ -264,3 +268,122 @@ TOLD = (
     Wrong("a Service's port in capitals", SERVICE, {"ports": [{"name": "A", "port": 1}]}, 'Invalid value: "A"'),
 )
 """Stored, and found by asking the API server whether it would take what the templates give."""
+
+UNABLE = (
+    Wrong("an image that isn't there", (*BOX, "image"), "localhost/none:1", "failed to pull and unpack image"),
+    Wrong("an image's name with blanks", (*BOX, "image"), "my image", "couldn't parse image name"),
+    Wrong("a command that isn't there", (*BOX, "command"), ["dask-wroker"], "can't start its command"),
+    Wrong("a command that fails", (*BOX, "command"), ["dask", "wroker"], "ends with status 2 again and again"),
+    Wrong("a command that ends at once", (*BOX, "command"), ["true"], "its worker ended as soon as it began"),
+    Wrong("no Dask on the image's PATH", (*BOX, "env"), [{"name": "PATH", "value": "/a"}], "can't start its command"),
+    Wrong("no such ConfigMap", (*BOX, "envFrom"), [{"configMapRef": {"name": "none"}}], 'configmap "none" not found'),
+    Wrong(
+        "no such Secret for a variable",
+        (*BOX, "env"),
+        [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "none", "key": "a"}}}],
+        'secret "none" not found',
+    ),
+    Wrong(
+        "no such claim for a volume",
+        (*POD, "volumes"),
+        [{"name": "a", "persistentVolumeClaim": {"claimName": "none"}}],
+        'persistentvolumeclaim "none" not found',
+    ),
+    Wrong("no such node", (*POD, "nodeSelector"), {"gpu": "a100"}, "didn't match Pod's node affinity/selector"),
+    Wrong(
+        "more memory than any node has", (*BOX, "resources"), {"requests": {"memory": "99Ti"}}, "Insufficient memory"
+    ),
+    Wrong(
+        "an unknown storage class",
+        (*POD, "volumes"),
+        [
+            {
+                "name": "a",
+                "ephemeral": {
+                    "volumeClaimTemplate": {
+                        "spec": {
+                            "storageClassName": "none",
+                            "accessModes": ["ReadWriteOnce"],
+                            "resources": {"requests": {"storage": "1Gi"}},
+                        }
+                    }
+                },
+            }
+        ],
+        "pod has unbound immediate PersistentVolumeClaims",
+    ),
+)
+"""Workers' pods that are made and can't work, while one worker more is wanted."""
+
+UNABLE_NEW = (
+    Wrong("a scheduler's image that isn't there", (*S_BOX, "image"), "localhost/none:1", "failed to pull and unpack"),
+    Wrong("a scheduler's command that isn't there", (*S_BOX, "command"), ["dask-sheduler"], "can't start its command"),
+    Wrong("an option that the scheduler hasn't", (*S_BOX, "args"), ["dask", "scheduler", "--prot"], "again and again"),
+    Wrong(
+        "a scheduler on another port", (*S_BOX, "args"), ["dask", "scheduler", "--port=9999"], "nothing listens where"
+    ),
+    Wrong("no node for the scheduler", (*S_POD, "nodeSelector"), {"gpu": "a100"}, "node affinity/selector"),
+    Wrong(
+        "a worker on another port", (*BOX, "env"), [{"name": "DASK_WORKER_PORT", "value": "9100"}], "nothing listens"
+    ),
+    Wrong("an unknown scheduler of pods", (*POD, "schedulerName"), "mine", "does the scheduler mine run?"),
+    Wrong(
+        "no such Secret for a volume",
+        (*POD, "volumes"),
+        [{"name": "a", "secret": {"secretName": "none"}}],
+        "its containers aren't made yet",
+        also=(((*BOX, "volumeMounts"), [{"name": "a", "mountPath": "/a"}]),),
+    ),
+)
+"""The same of new Clusters, where it takes a minute until it is told, or a change would have to wait."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A mistake that is one because of what holds in the namespace.
+
+    Attributes:
+        setting: what is there then, an object.
+        wrong: the mistake.
+        told: the condition that says so.
+    """
+
+    setting: Manifest
+    wrong: Wrong
+    told: str
+
+
+def _quota(**hard: str) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "few"},
+        "spec": {"hard": {name.replace("_", "."): amount for name, amount in hard.items()}},
+    }
+
+
+LIMITS = (
+    Limit(
+        _quota(pods="1"),
+        Wrong("more pods than the quota allows", (*WORKERS, "replicas"), 3, "exceeded quota: few"),
+        "WorkersReady",
+    ),
+    Limit(
+        _quota(limits_cpu="4"),
+        Wrong("no limit where a quota demands one", (*WORKERS, "replicas"), 3, "must specify limits.cpu for: worker"),
+        "TemplateValid",
+    ),
+    Limit(
+        {
+            "apiVersion": "v1",
+            "kind": "LimitRange",
+            "metadata": {"name": "small"},
+            "spec": {"limits": [{"type": "Container", "max": {"memory": "1Gi"}}]},
+        },
+        Wrong(
+            "more than a LimitRange allows", (*BOX, "resources"), {"limits": {"memory": "2Gi"}}, "maximum memory usage"
+        ),
+        "TemplateValid",
+    ),
+)
+"""What policies of the namespace are against."""

@@ -73,7 +73,8 @@ def _row(met: Met, words: dict[str, str]) -> str:
     text = met.message
     for word, name in words.items():
         text = text.replace(word, name)
-    text = re.sub(r"worker-[b-z2-9]{6}\b", "worker-…", text).replace("|", "\\|")
+    text = re.sub(r"\b(?:dask|new-\d+)-(worker-[b-z2-9]{6}|scheduler-[0-9a-f]+-\w{5})\b", "…", text)
+    text = re.sub(r"(failed to pull and unpack image) .*", r"\1 …", text).replace("|", "\\|")
     return f"| {met.title} | {met.where} | `` {text} `` |\n"
 
 

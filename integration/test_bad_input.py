@@ -15,12 +15,12 @@ from deploy import crd
 from integration import bad_input
 from integration.bad_input_page import Met, check, told_by_kubectl
 from integration.dask_cluster import DaskCluster, condition, manifest
-from integration.kube import KubectlError
+from integration.kube import CLUSTERS, KubectlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from integration.bad_input import Wrong
+    from integration.bad_input import Limit, Wrong
     from integration.cluster.provider import Images
     from integration.kube import Kube, Manifest, Objects
 
@@ -46,8 +46,9 @@ class Running:
     seen: Any
 
     def untouched(self, objects: Objects) -> bool:
-        """Whether the same processes run, and nothing was changed of what they run in."""
-        return bool(_vital(objects, self.name) == self.seen)
+        """Whether the same processes run, maybe beside others, and nothing was changed of what they run in."""
+        (pods, *others), (seen, *before) = _vital(objects, self.name), self.seen
+        return bool(pods.items() >= seen.items() and others == before)
 
 
 def test_what_is_refused_or_told_harms_nothing(kube: Kube, images: Images) -> None:
@@ -55,12 +56,28 @@ def test_what_is_refused_or_told_harms_nothing(kube: Kube, images: Images) -> No
         with ThreadPoolExecutor(AT_ONCE) as threads:
             refused = list(threads.map(lambda wrong: _refused(running, wrong), bad_input.REFUSED))
         told = [_told(running, wrong) for wrong in bad_input.TOLD]
-        events = json.loads(kube.run("get", "events", "--output=json"))["items"]
-        assert {"TemplateInvalid", "TemplateForbidden"} <= {event["reason"] for event in events}
+        _assert_events(kube, told)
         kube.apply(running.base)
         DaskCluster(kube, "dask").wait_condition("TemplateValid", "True")
     check("Refused by kubectl apply", refused, kube, IMAGE=images.dask)
     check("Told by TemplateValid", told, kube, IMAGE=images.dask)
+
+
+def test_pods_that_cant_work_and_policies_harm_nothing(kube: Kube, images: Images) -> None:
+    """New Clusters in trouble beside it while the one that runs gets into one trouble after the other."""
+    with _running(kube, images) as running:
+        new = [_new(images, number, wrong) for number, wrong in enumerate(bad_input.UNABLE_NEW)]
+        kube.apply(*new)
+        unable = [_unable(running, wrong) for wrong in bad_input.UNABLE]
+        slow = [
+            _condition_says(kube, cluster["metadata"]["name"], wrong)
+            for cluster, wrong in zip(new, bad_input.UNABLE_NEW, strict=True)
+        ]
+        kube.delete(CLUSTERS, *(cluster["metadata"]["name"] for cluster in new))
+        limits = [_limited(running, limit) for limit in bad_input.LIMITS]
+        _assert_events(kube, [*unable, *slow, *limits])
+    check("Told by SchedulerReady and WorkersReady", unable + slow, kube, IMAGE=images.dask)
+    check("Told because of a policy of the namespace", limits, kube, IMAGE=images.dask)
 
 
 def test_what_was_wrong_before_there_was_a_rule_can_still_be_used(unattended: Kube) -> None:
@@ -100,8 +117,9 @@ def _running(kube: Kube, images: Images) -> Iterator[Running]:
     with cluster.client(images.dask) as agent:
         agent.hold(scattered=20, computed=20)
         seen = _vital(kube.objects(), "dask")
-        yield Running(kube, "dask", manifest("dask", images.dask, replicas=2), seen)
-        assert _vital(kube.objects(), "dask") == seen
+        running = Running(kube, "dask", manifest("dask", images.dask, replicas=2), seen)
+        yield running
+        assert running.untouched(kube.objects())
         assert agent.audit().intact, agent.audit()
 
 
@@ -141,6 +159,59 @@ def _told(running: Running, wrong: Wrong) -> Met:
     message = running.kube.wait(f"it is told: {wrong.title}", complaint, timeout=30)
     assert wrong.says in message, f"{wrong.title}: {message}"
     return Met(wrong.title, "`TemplateValid`, Event", message)
+
+
+def _new(images: Images, number: int, wrong: Wrong) -> Manifest:
+    replicas = 0 if "scheduler" in wrong.path else 1
+    return wrong.within(manifest(f"new-{number}", images.dask, replicas=replicas))
+
+
+def _unable(running: Running, wrong: Wrong) -> Met:
+    """Have one worker more with the mistake, until it is told, and then none again."""
+    changed = wrong.within(running.base)
+    changed["spec"]["workers"]["replicas"] = 3
+    met = _once(running, changed, wrong, "WorkersReady")
+    running.kube.wait("the worker too many is gone", lambda objects: _vital(objects, running.name) == running.seen)
+    return met
+
+
+def _limited(running: Running, limit: Limit) -> Met:
+    kube, setting = running.kube, limit.setting
+    kube.apply(setting)
+    if setting["kind"] == "ResourceQuota":
+        counted = lambda: kube.get("resourcequota", "few").get("status", {}).get("used")  # noqa: E731 (named for the reader)
+        kube.wait_for("the quota is counted", counted)
+    met = _once(running, limit.wrong.within(running.base), limit.wrong, limit.told)
+    kube.delete(setting["kind"], setting["metadata"]["name"], wait=True)
+    return met
+
+
+def _once(running: Running, changed: Manifest, wrong: Wrong, told: str) -> Met:
+    """Change the Cluster until it is told what is wrong, and back."""
+    running.kube.apply(changed)
+    met = _condition_says(running.kube, running.name, wrong, told)
+    assert running.untouched(running.kube.objects()), wrong.title
+    running.kube.apply(running.base)
+    return met
+
+
+def _condition_says(kube: Kube, name: str, wrong: Wrong, told: str | None = None) -> Met:
+    kind = told or ("SchedulerReady" if "scheduler" in wrong.path else "WorkersReady")
+    found = DaskCluster(kube, name).wait_condition(kind, "False", containing=wrong.says, timeout=120)
+    # A volume or an image may well take its time.
+    where = f"`{kind}`" if found["reason"] == "NotCreated" else f"`{kind}`, Event"
+    return Met(wrong.title, where, found["message"])
+
+
+def _assert_events(kube: Kube, met: list[Met]) -> None:
+    """What is said to be told by Events is."""
+    wanted = {one.message[:1024] for one in met if one.where.endswith(", Event")}
+
+    def written() -> bool:
+        events = json.loads(kube.run("get", "events", "--output=json"))["items"]
+        return wanted <= {event["message"] for event in events}
+
+    kube.wait_for(f"Events tell all of this: {wanted}", written, timeout=30)
 
 
 @contextmanager
