@@ -6,6 +6,7 @@ A test that meets other messages fails. With `WRITE_BAD_INPUT=1` in the environm
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -98,4 +99,4 @@ def _write(section: str, table: str) -> None:
 
 
 def _version(kube: Kube) -> str:
-    return kube.run("version", "--output=jsonpath={.serverVersion.gitVersion}")
+    return str(json.loads(kube.run("version", "--output=json"))["serverVersion"]["gitVersion"])
