@@ -36,8 +36,8 @@ def test_six_lines_are_a_whole_cluster(kube: Kube, images: Images) -> None:
     assert all(c["status"] == "True" for c in status["conditions"] if c["type"] != "ScaleDownBlocked")
 
     headers, row = (line.split() for line in kube.run("get", CLUSTERS).splitlines())
-    assert headers == ["NAME", "DESIRED", "READY", "RETIRING", "SCHEDULER", "AGE"]
-    assert row[:5] == ["small", "2", "2", "0", "Ready"]
+    assert headers == ["NAME", "DESIRED", "READY", "UPDATED", "RETIRING", "SCHEDULER", "AGE"]
+    assert row[:6] == ["small", "2", "2", "2", "0", "Ready"]
     scale = json.loads(kube.run("get", "--raw", f"{API}/namespaces/{kube.namespace}/clusters/small/scale"))
     assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (2, 2)
     listed = kube.run("get", "pods", f"--selector={scale['status']['selector']}", "--output=name").split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -33,6 +34,27 @@ class Retirement:
     drain: timedelta
     timeout: timedelta | None
     delete_on_timeout: bool
+
+
+@dataclass(frozen=True)
+class UpdateStrategy:
+    """How workers of an earlier template are replaced (`spec.workers.updateStrategy`).
+
+    Attributes:
+        rolling: by the operator, a few at a time; otherwise only as somebody deletes them.
+        max_surge: how many more workers than wanted there may be meanwhile: a number, or a share such as "25%".
+        max_unavailable: how many fewer may work.
+    """
+
+    rolling: bool = True
+    max_surge: int | str = 1
+    max_unavailable: int | str = 0
+
+    def bounds(self, replicas: int) -> tuple[int, int]:
+        """Surge and unavailability as numbers of workers, rounded and never both 0, as for a Deployment."""
+        surge = _share(self.max_surge, replicas, round_up=True)
+        unavailable = _share(self.max_unavailable, replicas, round_up=False)
+        return (surge, unavailable) if surge or unavailable else (0, 1)
 
 
 class IdleAction(StrEnum):
@@ -145,6 +167,7 @@ class Cluster:
         status: as it was read, for the conditions' transition times and for what it remembers.
         autoscale: how the operator itself is to set the replicas; None: it isn't.
         idle: what happens when nobody uses the Cluster; None: nothing.
+        update: how workers of an earlier template are replaced.
     """
 
     namespace: str
@@ -163,6 +186,7 @@ class Cluster:
     status: Manifest
     autoscale: Autoscale | None = None
     idle: Idle | None = None
+    update: UpdateStrategy = UpdateStrategy()
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> Cluster:
@@ -192,6 +216,7 @@ class Cluster:
             status=status,
             autoscale=_autoscale(_mapping(workers, "autoscale", "spec.workers")),
             idle=_idle(_mapping(spec, "idle", "spec")),
+            update=_update(_mapping(workers, "updateStrategy", "spec.workers")),
         )
 
 
@@ -246,6 +271,30 @@ def _idle(spec: Manifest) -> Idle | None:
         raise InvalidCluster("spec.idle.afterSeconds is missing: set for how long nobody must have used the Cluster")
     action = spec.get("action", IdleAction.SCALE_TO_ZERO)
     return Idle(after=timedelta(seconds=spec["afterSeconds"]), action=IdleAction(action))
+
+
+def _update(spec: Manifest) -> UpdateStrategy:
+    path = "spec.workers.updateStrategy"
+    bounds = _mapping(spec, "rollingUpdate", path)
+    found = UpdateStrategy(
+        rolling=spec.get("type", "RollingUpdate") == "RollingUpdate",
+        max_surge=bounds.get("maxSurge", 1),
+        max_unavailable=bounds.get("maxUnavailable", 0),
+    )
+    for field, value in (("maxSurge", found.max_surge), ("maxUnavailable", found.max_unavailable)):
+        if not re.fullmatch(r"\d+%?", str(value)):
+            raise InvalidCluster(
+                f'{path}.rollingUpdate.{field} must be a whole number or a share such as "25%", but it is {value!r}'
+            )
+    return found
+
+
+def _share(value: int | str, whole: int, *, round_up: bool) -> int:
+    text = str(value)
+    if not text.endswith("%"):
+        return int(text)
+    exact = int(text[:-1]) * whole
+    return -(-exact // 100) if round_up else exact // 100
 
 
 def _time(text: str | None) -> datetime | None:

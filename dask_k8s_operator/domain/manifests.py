@@ -8,6 +8,7 @@ from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.cluster import InvalidCluster
 from dask_k8s_operator.domain.hook import prestop_command
 from dask_k8s_operator.domain.merge import merge
+from dask_k8s_operator.domain.revision import worker_revision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +90,7 @@ def worker_pod(cluster: Cluster, name: str) -> dict[str, Any]:
         },
     )
     metadata = {**pod["metadata"], **_metadata(cluster, name, names.ROLE_WORKER)}
-    metadata["labels"] = pod["metadata"]["labels"]
+    metadata["labels"] = {**pod["metadata"]["labels"], names.LABEL_REVISION: worker_revision(cluster)}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod["spec"]}
 
 

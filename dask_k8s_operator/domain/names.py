@@ -16,6 +16,8 @@ PLURAL = "clusters"
 
 LABEL_CLUSTER = f"{GROUP}/cluster"
 LABEL_ROLE = f"{GROUP}/role"
+LABEL_REVISION = f"{GROUP}/revision"
+"""On worker pods: which template they were made from."""
 ROLE_SCHEDULER = "scheduler"
 ROLE_WORKER = "worker"
 

@@ -12,7 +12,9 @@ from dask_k8s_operator.domain.blockage import why_blocked
 from dask_k8s_operator.domain.cluster import Cluster, Retiring
 from dask_k8s_operator.domain.handover import can_be_taken_back, learn, requests
 from dask_k8s_operator.domain.manifests import scheduler_deployment, scheduler_service, worker_pod
-from dask_k8s_operator.domain.retirement import Holdings, choose
+from dask_k8s_operator.domain.retirement import Holdings
+from dask_k8s_operator.domain.revision import outdated
+from dask_k8s_operator.domain.rollout import is_rolling, plain, roll
 from dask_k8s_operator.domain.scaling import scale
 from dask_k8s_operator.domain.snapshot import QUICK_EXIT
 from dask_k8s_operator.domain.status import NO_TIME, cluster_status
@@ -41,8 +43,8 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     if snapshot.cluster.terminating:
         # The garbage collector removes everything that the Cluster owns; nothing is made or asked for any more.
         return Plan(status=None, actions=(), requeue_after=RESYNC)
-    workers = _plan_workers(snapshot, now)
     templates = with_faults(snapshot.cluster, snapshot.templates)
+    workers = _plan_workers(snapshot, templates, now)
     creations = _creations(snapshot, templates, missing=workers.missing)
     scaling = scale(snapshot, now)
     status = cluster_status(
@@ -67,7 +69,7 @@ def needs_scheduler(cluster: Cluster, worker_pods: tuple[Pod, ...]) -> bool:
     """Whether the plan depends on what the scheduler says: nothing else should wait for a slow one."""
     live = sum(pod.live for pod in worker_pods)
     heir_wanted = cluster.replicas == 0 and any(pod.handing_over for pod in worker_pods)
-    return bool(cluster.retiring) or live > cluster.replicas or heir_wanted
+    return bool(cluster.retiring) or live > cluster.replicas or heir_wanted or is_rolling(cluster, worker_pods)
 
 
 @dataclass(frozen=True)
@@ -79,19 +81,31 @@ class _WorkerPlan:
     requeue_after: timedelta
 
 
-def _plan_workers(snapshot: Snapshot, now: datetime) -> _WorkerPlan:
+def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -> _WorkerPlan:
     holdings = Holdings.of(snapshot)
+    old = outdated(snapshot.cluster, snapshot.worker_pods)
+    # Without a template that gives pods, nobody could take the place of those that go.
+    rolling = is_rolling(snapshot.cluster, snapshot.worker_pods) and templates.of(names.ROLE_WORKER) is None
     live = {pod.uid: pod for pod in snapshot.worker_pods if pod.live}
     entries = [learn(entry, snapshot.calls, now) for entry in snapshot.cluster.retiring if entry.uid in live]
     staying = [pod for uid, pod in live.items() if uid not in {entry.uid for entry in entries}]
     resting = [pod for pod in snapshot.worker_pods if _rests(pod, snapshot.cluster, now)]
     heir = _needs_heir(snapshot, holdings)
-    wanted = max(snapshot.cluster.replicas, int(heir)) - len(staying)
+    target = max(snapshot.cluster.replicas, int(heir))
+    if rolling:
+        leaving = sum(entry.uid in old for entry in entries)
+        turnover = roll(snapshot.cluster, staying, holdings, target=target, old=old, leaving=leaving)
+    else:
+        turnover = plain(staying, holdings, target=target, old=old)
+    choice = turnover.choice
 
-    usable = [entry.uid for entry in entries if can_be_taken_back(entry, snapshot.calls, holdings)]
-    taken_back = set(usable[: max(wanted, 0)])
+    usable = [
+        entry.uid
+        for entry in entries
+        if can_be_taken_back(entry, snapshot.calls, holdings) and not (rolling and entry.uid in old)
+    ]
+    taken_back = set(usable[: turnover.wanted])
     entries = [entry for entry in entries if entry.uid not in taken_back]
-    choice = choose(staying, holdings, max(-wanted, 0))
     entries += [_entry(pod, holdings, now) for pod in choice.retire]
 
     deletions = [
@@ -115,11 +129,15 @@ def _plan_workers(snapshot: Snapshot, now: datetime) -> _WorkerPlan:
     return _WorkerPlan(
         actions=(*deletions, *asking.actions),
         retiring=tuple(sorted(entries, key=lambda entry: entry.name)),
-        missing=max(wanted - len(taken_back) - len(resting), 0),
+        missing=max(turnover.wanted - len(taken_back) - len(resting), 0),
         blocked=why_blocked(
-            snapshot, holdings, waiting, unchosen=-wanted - len(choice.free) - len(choice.retire), now=now
+            snapshot,
+            holdings,
+            waiting,
+            unchosen=turnover.excess - len(choice.free) - len(choice.retire),
+            now=now,
         ),
-        requeue_after=POLL if entries or resting or heir or wanted < 0 else RESYNC,
+        requeue_after=POLL if entries or resting or heir or turnover.excess or rolling else RESYNC,
     )
 
 

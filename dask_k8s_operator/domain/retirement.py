@@ -117,17 +117,18 @@ class Choice:
     retire: tuple[Pod, ...]
 
 
-def choose(pods: list[Pod], holdings: Holdings, count: int) -> Choice:
+def choose(pods: list[Pod], holdings: Holdings, count: int, *, outdated: frozenset[str] = frozenset()) -> Choice:
     """Choose which of the pods go.
 
     Args:
         pods: the candidates.
         holdings: who may hold data.
         count: how many are too many; fewer are chosen where nothing can be known about the rest.
+        outdated: the uids of those that an earlier template gave.
 
     Returns:
-        First pods without data; then registered ones by deletion cost, in the order in which the scheduler
-        would close them, and the newest first.
+        First pods without data; then registered ones, outdated ones before others, by deletion cost, in the order in
+        which the scheduler would close them, and the newest first.
     """
     reasons = {pod.uid: holdings.why_deletable(pod) for pod in pods}
     turns = _turns(holdings)
@@ -135,6 +136,7 @@ def choose(pods: list[Pod], holdings: Holdings, count: int) -> Choice:
     ranked.sort(
         key=lambda pod: (
             reasons[pod.uid] is None,
+            pod.uid not in outdated,
             pod.started,
             pod.deletion_cost,
             max((turns.get(a, len(turns)) for a in holdings.addresses_of([pod.uid])), default=0),

@@ -69,6 +69,7 @@ class Pod:
     trouble: Trouble | None = None
     delay: Delay | None = None
     handover_trouble: str | None = None
+    revision: str | None = None
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], *, container: str) -> Pod:
@@ -102,6 +103,7 @@ class Pod:
             trouble=find_trouble(manifest, container),
             delay=find_delay(manifest, container),
             handover_trouble=handover_trouble(state),
+            revision=metadata.get("labels", {}).get(names.LABEL_REVISION),
         )
 
     @property

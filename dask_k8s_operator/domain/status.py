@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain.revision import first_revision, outdated, worker_revision
+from dask_k8s_operator.domain.rollout import progress
 from dask_k8s_operator.domain.templates import CONDITION as TEMPLATE_VALID
 
 if TYPE_CHECKING:
@@ -87,6 +89,9 @@ def cluster_status(
         "workers": {
             "count": len(live),
             "ready": ready,
+            "updated": len(live) - len(outdated(cluster, snapshot.worker_pods)),
+            "revision": worker_revision(cluster),
+            "firstRevision": first_revision(cluster),
             "selector": names.selector(cluster.name, names.ROLE_WORKER),
             "retiring": entries,
             "retiringCount": len(entries),
@@ -99,6 +104,7 @@ def cluster_status(
                 _ready_condition(scheduler_ready, workers_ready),
                 scheduler_ready,
                 workers_ready,
+                _progress_condition(snapshot, templates, now),
                 _template_condition(snapshot, missing=missing, templates=templates),
                 _blocked_condition(cluster, retiring, blocked),
                 _handover_condition(snapshot),
@@ -202,6 +208,12 @@ def _workers_condition(
     if ready < cluster.replicas:
         return Condition(kind, "False", "Starting", count)
     return Condition(kind, "True", "AllReady", count)
+
+
+def _progress_condition(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -> Condition:
+    complaint = templates.of(names.ROLE_WORKER)
+    words = complaint.message if complaint is not None else None
+    return Condition("Progressing", *progress(snapshot.cluster, snapshot.worker_pods, words, now))
 
 
 def _template_condition(snapshot: Snapshot, *, missing: int, templates: TemplateCheck) -> Condition:

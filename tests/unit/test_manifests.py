@@ -12,6 +12,7 @@ from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster
 from dask_k8s_operator.domain.hook import prestop_command
 from dask_k8s_operator.domain.manifests import scheduler_deployment, scheduler_service, worker_pod
+from dask_k8s_operator.domain.revision import worker_revision
 
 SHORTEST = """
 apiVersion: dask.charmtx.com/v1alpha1
@@ -165,11 +166,16 @@ def test_shortest_service() -> None:
     }
 
 
+def worker_metadata(made_from: Cluster, name: str) -> dict[str, Any]:
+    usual = metadata(made_from.name, name, "worker")
+    return {**usual, "labels": {**usual["labels"], "dask.charmtx.com/revision": worker_revision(made_from)}}
+
+
 def test_shortest_worker() -> None:
     assert worker_pod(cluster(SHORTEST), "short-worker-x") == {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": metadata("short", "short-worker-x", "worker"),
+        "metadata": worker_metadata(cluster(SHORTEST), "short-worker-x"),
         "spec": {
             "restartPolicy": "OnFailure",
             "terminationGracePeriodSeconds": 300,
@@ -257,7 +263,7 @@ def test_usual_worker() -> None:
     assert worker_pod(cluster(USUAL), "team-a-worker-x") == {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": metadata("team-a", "team-a-worker-x", "worker"),
+        "metadata": worker_metadata(cluster(USUAL), "team-a-worker-x"),
         "spec": {
             "serviceAccountName": "research",
             "restartPolicy": "OnFailure",
@@ -322,6 +328,7 @@ def test_the_users_labels_and_annotations_are_added_but_ours_stay() -> None:
     clusters = with_templates(scheduler=template, worker=template)
     worker = worker_pod(clusters, "w")["metadata"]
     scheduler = scheduler_deployment(clusters)["spec"]["template"]["metadata"]
+    assert worker["labels"].pop(names.LABEL_REVISION) == worker_revision(clusters)
     for found, role in ((worker, "worker"), (scheduler, "scheduler")):
         assert found["labels"] == {"team": "a", names.LABEL_CLUSTER: "short", names.LABEL_ROLE: role}
         assert found["annotations"] == {"prometheus.io/scrape": "true"}

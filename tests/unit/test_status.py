@@ -9,6 +9,7 @@ import pytest
 
 from dask_k8s_operator.domain.actions import Create
 from dask_k8s_operator.domain.planner import RESYNC, plan
+from dask_k8s_operator.domain.revision import worker_revision
 from dask_k8s_operator.domain.snapshot import Owned, Pod, RetireCalls, Unreachable
 from dask_k8s_operator.domain.status import Refusal, with_refusals
 from dask_k8s_operator.domain.trouble import Delay, Trouble
@@ -17,6 +18,7 @@ from tests.unit.builders import (
     OURS,
     addresses,
     at,
+    cluster,
     condition,
     created,
     decide,
@@ -49,6 +51,7 @@ def test_all_of_it() -> None:
     retiring = [entry("c", asked=-2, peers=peers("ab"))]
     seen = (*pods("ab"), pod("c", ready=False), pending("d"), pod("e", terminating=True), finished("f"))
     decided = decide(seen, replicas=3, retiring=retiring, scheduler=workers("abc"))
+    seen_cluster = cluster()
     common = {"observedGeneration": 3, "lastTransitionTime": "2026-03-01T12:00:00Z"}
     assert decided.status == {
         "observedGeneration": 3,
@@ -60,6 +63,9 @@ def test_all_of_it() -> None:
         "workers": {
             "count": 4,
             "ready": 2,
+            "updated": 4,
+            "revision": worker_revision(seen_cluster),
+            "firstRevision": worker_revision(seen_cluster),
             "selector": "dask.charmtx.com/cluster=team-a,dask.charmtx.com/role=worker",
             "retiring": [
                 {
@@ -89,6 +95,13 @@ def test_all_of_it() -> None:
                 "status": "False",
                 "reason": "Starting",
                 "message": "2 of 3 workers are ready",
+            },
+            {
+                **common,
+                "type": "Progressing",
+                "status": "True",
+                "reason": "RolloutComplete",
+                "message": f"all workers are of revision {worker_revision(seen_cluster)}",
             },
             {
                 **common,

@@ -1,0 +1,51 @@
+"""Which version of the user's worker template a pod was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from dask_k8s_operator.domain import names
+
+if TYPE_CHECKING:
+    from dask_k8s_operator.domain.cluster import Cluster
+    from dask_k8s_operator.domain.snapshot import Pod
+
+_LENGTH = 10
+
+
+def worker_revision(cluster: Cluster) -> str:
+    """A short hash of all that the user says of the workers' pods.
+
+    Of the spec, not of the manifests that come of it: the defaults are the operator's, and an operator with others
+    must not replace everybody's workers. `spec.image` counts only where the template names no other.
+    """
+    parts = {
+        part: {field: value for field, value in (fields or {}).items() if value not in ({}, [])}
+        for part, fields in cluster.worker_template.items()
+    }
+    said = {"image": _used_image(cluster), "template": {part: fields for part, fields in parts.items() if fields}}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:_LENGTH]
+
+
+def first_revision(cluster: Cluster) -> str:
+    """The revision of pods without a label, made by an operator that set none.
+
+    It is the one that was current at the first look, as the status remembers, so that installing a newer operator
+    replaces nothing and the next change of the template does.
+    """
+    remembered = cluster.status.get("workers", {}).get("firstRevision")
+    return str(remembered) if remembered else worker_revision(cluster)
+
+
+def outdated(cluster: Cluster, pods: tuple[Pod, ...]) -> frozenset[str]:
+    """The uids of the live pods that an earlier template gave."""
+    current, first = worker_revision(cluster), first_revision(cluster)
+    return frozenset(pod.uid for pod in pods if pod.live and (pod.revision or first) != current)
+
+
+def _used_image(cluster: Cluster) -> str | None:
+    containers = (cluster.worker_template.get("spec") or {}).get("containers") or []
+    named = any(c.get("name") == names.ROLE_WORKER and c.get("image") for c in containers)
+    return None if named else cluster.image

@@ -1,0 +1,211 @@
+"""How workers of an earlier template are replaced, as tables: what is there, what is decided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster, UpdateStrategy
+from dask_k8s_operator.domain.names import LABEL_REVISION
+from dask_k8s_operator.domain.planner import needs_scheduler
+from dask_k8s_operator.domain.revision import outdated, worker_revision
+from dask_k8s_operator.domain.snapshot import Pod
+from dask_k8s_operator.domain.templates import Complaint, TemplateCheck
+from dask_k8s_operator.domain.trouble import Trouble
+from tests.unit.builders import (
+    NOW,
+    cluster,
+    condition,
+    created,
+    decide,
+    deleted,
+    entry,
+    manifest,
+    pending,
+    pod,
+    pods,
+    remembered,
+    workers,
+)
+
+if TYPE_CHECKING:
+    from dask_k8s_operator.domain.actions import Plan
+
+NEW = worker_revision(cluster())
+OLD = "0123456789"
+BAD_IMAGE = Trouble("ImagePullBackOff", "image wrong:1: not found")
+
+
+def old(names: str, **state: Any) -> tuple[Pod, ...]:
+    return pods(names, revision=OLD, **state)
+
+
+def new(names: str, **state: Any) -> tuple[Pod, ...]:
+    return pods(names, revision=NEW, **state)
+
+
+def starting(names: str, revision: str = NEW, **state: Any) -> tuple[Pod, ...]:
+    return tuple(replace(pending(name), revision=revision, **state) for name in names)
+
+
+def outcome(decided: Plan) -> tuple[int, str, str]:
+    """How many pods are made, who begins to retire, and who is deleted."""
+    retiring = "".join(remembered(decided)) if decided.status else ""
+    return len(created(decided)), retiring, "".join(deleted(decided))
+
+
+ROLLING = UpdateStrategy()
+"""One more, none fewer."""
+
+IN_PLACE = UpdateStrategy(max_surge=0, max_unavailable=1)
+
+CASES = {
+    "a new one first": (ROLLING, 3, old("abc"), "abc", (1, "", "")),
+    "nobody goes before it is ready": (ROLLING, 3, (*old("abc"), *starting("x")), "abc", (0, "", "")),
+    "nor before it has joined": (ROLLING, 3, (*old("abc"), *new("x")), "abc", (0, "", "")),
+    "then the newest old one goes": (ROLLING, 3, (*old("abc"), *new("x")), "abcx", (0, "c", "")),
+    "the last goes": (ROLLING, 3, (*old("a"), *new("xyz")), "axyz", (0, "a", "")),
+    "nothing is left to do": (ROLLING, 3, new("xyz"), "xyz", (0, "", "")),
+    "one in advance": (IN_PLACE, 3, old("abc"), "abc", (0, "c", "")),
+    "then one for it": (IN_PLACE, 3, old("ab"), "ab", (1, "", "")),
+    "not more while that starts": (IN_PLACE, 3, (*old("ab"), *starting("x")), "ab", (0, "", "")),
+    "a share": (UpdateStrategy(max_surge="50%"), 3, old("abc"), "abc", (2, "", "")),
+    "never nothing": (UpdateStrategy(max_surge="0%", max_unavailable="10%"), 3, old("abc"), "abc", (0, "c", "")),
+    "those that never worked go first": (
+        ROLLING,
+        3,
+        (*new("abc"), *starting("x", OLD, trouble=BAD_IMAGE)),
+        "abc",
+        (0, "", "x"),
+    ),
+    "but none while the new one doesn't work": (
+        ROLLING,
+        3,
+        (*old("ab"), *starting("c", OLD), *starting("x")),
+        "ab",
+        (0, "", ""),
+    ),
+    "fewer are wanted": (ROLLING, 1, (*old("abc"), *new("x")), "abcx", (0, "abc", "")),
+    "fewer than there are new": (ROLLING, 1, (*old("a"), *new("xy")), "axy", (0, "ay", "")),
+    "more are wanted": (ROLLING, 5, (*old("abc"), *new("x")), "abcx", (2, "", "")),
+    "none are wanted": (ROLLING, 0, old("ab"), "ab", (0, "ab", "")),
+    "on deletion alone": (UpdateStrategy(rolling=False), 3, old("abc"), "abc", (0, "", "")),
+    "as somebody deletes them": (UpdateStrategy(rolling=False), 3, old("ab"), "ab", (1, "", "")),
+    "old ones first": (UpdateStrategy(rolling=False), 2, (*old("a"), *new("xy")), "axy", (0, "a", "")),
+}
+
+
+@pytest.mark.parametrize(("strategy", "replicas", "there", "joined", "expected"), CASES.values(), ids=CASES)
+def test_what_is_replaced(
+    strategy: UpdateStrategy, replicas: int, there: tuple[Pod, ...], joined: str, expected: tuple[int, str, str]
+) -> None:
+    decided = decide(there, replicas=replicas, scheduler=workers(joined), update=strategy)
+    assert outcome(decided) == expected
+
+
+def test_one_on_its_way_out_counts_as_surge() -> None:
+    there = (*old("abc"), *new("x"))
+    decided = decide(there, replicas=3, scheduler=workers("abcx"), retiring=[entry("c", asked=-1)])
+    assert outcome(decided) == (0, "c", "")
+
+
+def test_one_that_the_scheduler_refused_to_let_go_is_not_taken_back_into_a_rollout() -> None:
+    there = (*old("ab"), *new("x"))
+    refused = entry("b", asked=-1, refused=True)
+    decided = decide(there, replicas=3, scheduler=workers("abx"), retiring=[refused], update=IN_PLACE)
+    assert list(remembered(decided)) == ["b"]
+
+
+def test_nobody_goes_for_a_template_that_gives_no_pod() -> None:
+    complaint = TemplateCheck((Complaint("worker", "TemplateInvalid", "there is no such field"),))
+    decided = decide(old("abc"), replicas=3, scheduler=workers("abc"), update=IN_PLACE, templates=complaint)
+    assert outcome(decided) == (0, "", "")
+    status, reason, message = condition(decided, "Progressing")
+    assert (status, reason) == ("False", "Stalled")
+    assert message.endswith("the others stay until it works or is reverted: there is no such field")
+
+
+class TestRevision:
+    """What makes one, and who belongs to it."""
+
+    def test_the_users_image_and_template_make_it(self) -> None:
+        images = [{"image": name} for name in ("dask:1", "dask:2")]
+        told = {"template": {"spec": {"containers": [{"name": "worker", "image": "dask:3"}]}}}
+        one, two = (worker_revision(Cluster.from_manifest(manifest(spec))) for spec in images)
+        assert one != two
+        assert (
+            len({worker_revision(Cluster.from_manifest(manifest({**spec, "workers": told}))) for spec in images}) == 1
+        )
+
+    def test_nothing_else_does(self) -> None:
+        assert worker_revision(cluster(5, scheduler_template={"spec": {"nodeName": "x"}})) == NEW
+
+    def test_pods_of_an_earlier_operator_belong_to_the_first_that_was_seen(self) -> None:
+        assert not outdated(cluster(), pods("ab"))
+        since = cluster(status={"workers": {"firstRevision": OLD}})
+        assert outdated(since, (*pods("ab"), *new("x"))) == {"uid-a", "uid-b"}
+
+    def test_the_first_revision_is_remembered(self) -> None:
+        seen = cluster().status
+        first = decide(pods("a"), replicas=1, scheduler=workers("a"), status=seen).status
+        assert first is not None
+        edited = decide(pods("a"), replicas=1, scheduler=workers("a"), status=first, image="dask:2").status
+        assert edited is not None
+        assert (first["workers"]["firstRevision"], first["workers"]["updated"]) == (NEW, 1)
+        assert (edited["workers"]["firstRevision"], edited["workers"]["updated"]) == (NEW, 0)
+
+    def test_it_is_read_from_the_label(self) -> None:
+        metadata = {"name": "a", "uid": "u", "resourceVersion": "1", "creationTimestamp": NOW.isoformat()}
+        labelled = {"metadata": {**metadata, "labels": {LABEL_REVISION: OLD}}}
+        assert Pod.from_manifest(labelled, container="worker").revision == OLD
+
+
+class TestProgress:
+    """What a person is told."""
+
+    def test_how_far_it_is(self) -> None:
+        decided = decide((*old("ab"), *new("x")), replicas=3, scheduler=workers("abx"))
+        message = f"1 of 3 workers are of revision {NEW}"
+        assert condition(decided, "Progressing") == ("True", "NewRevisionProgressing", message)
+
+    def test_on_deletion(self) -> None:
+        decided = decide(old("ab"), replicas=2, scheduler=workers("ab"), update=UpdateStrategy(rolling=False))
+        assert condition(decided, "Progressing")[:2] == ("True", "NewRevisionOnDelete")
+
+    def test_why_it_stops(self) -> None:
+        there = (*old("ab"), *starting("x", trouble=BAD_IMAGE))
+        decided = decide(there, replicas=2, scheduler=workers("ab"))
+        status, reason, message = condition(decided, "Progressing")
+        assert (status, reason) == ("False", "Stalled")
+        assert message.endswith("Pod x: image wrong:1: not found")
+        assert condition(decided, "WorkersReady")[0] == "True"
+
+    def test_that_it_takes_too_long(self) -> None:
+        there = (*old("ab"), pod("x", age=601, ready=False, revision=NEW))
+        decided = decide(there, replicas=2, scheduler=workers("ab"))
+        assert "has not become ready in 10 minutes" in condition(decided, "Progressing")[2]
+
+
+def test_the_scheduler_is_asked_as_long_as_workers_are_to_be_replaced() -> None:
+    assert needs_scheduler(cluster(2), old("ab"))
+    assert not needs_scheduler(cluster(2, update=UpdateStrategy(rolling=False)), old("ab"))
+    assert not needs_scheduler(cluster(2), new("ab"))
+
+
+@pytest.mark.parametrize("wrong", ["-1", "1.5", "half", -1, True])
+def test_a_bound_that_is_none_is_named(wrong: object) -> None:
+    spec = {"image": "dask:1", "workers": {"updateStrategy": {"rollingUpdate": {"maxSurge": wrong}}}}
+    with pytest.raises(InvalidCluster, match=r"rollingUpdate\.maxSurge must be a whole number"):
+        Cluster.from_manifest(manifest(spec))
+
+
+@pytest.mark.parametrize(
+    ("surge", "unavailable", "replicas", "expected"),
+    [(1, 0, 3, (1, 0)), ("25%", "25%", 5, (2, 1)), ("0%", "10%", 5, (0, 1)), (0, 0, 5, (0, 1)), ("100%", 0, 0, (0, 1))],
+)
+def test_shares_are_rounded_as_for_a_deployment(
+    surge: int | str, unavailable: int | str, replicas: int, expected: tuple[int, int]
+) -> None:
+    assert UpdateStrategy(max_surge=surge, max_unavailable=unavailable).bounds(replicas) == expected
