@@ -225,7 +225,15 @@ class TestResourceDefinition:
         fields = {path: node["type"] for path, node in walk(schema) if "type" in node}
         fields[".metadata.creationTimestamp"] = "date"  # of every resource, and no part of the schema
         columns = version["additionalPrinterColumns"]
-        assert [c["name"] for c in columns] == ["Desired", "Ready", "Updated", "Retiring", "Scheduler", "Age", "Address"]
+        assert [c["name"] for c in columns] == [
+            "Desired",
+            "Ready",
+            "Updated",
+            "Retiring",
+            "Scheduler",
+            "Age",
+            "Address",
+        ]
         assert [c["name"] for c in columns if c.get("priority")] == ["Address"]  # with -o wide
         for column in columns:
             assert fields[column["jsonPath"]] == column["type"], column["name"]
