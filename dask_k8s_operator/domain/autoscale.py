@@ -24,7 +24,8 @@ PATIENCE = 0.5
 """How soon the work is to be done once new workers have started, in parts of the time that they take to start.
 
 Dask's five seconds are for workers that start at once. Of those that take a minute, one for every five seconds of
-work would mostly start and stop. This number and the next are the best of those that `tests/simulator` was tried with.
+work would mostly start and stop. The larger this number, the fewer workers are made, and the longer people wait;
+`tests/simulator/tuning.py` tells how it and the next one were chosen.
 """
 
 HOLD = 0.25
