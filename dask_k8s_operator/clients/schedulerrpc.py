@@ -35,6 +35,10 @@ ASK_SECONDS = LIST_SECONDS
 STACK_SECONDS = 3.0
 """How long the question for running tasks may take, which the scheduler passes on to workers: some may be frozen."""
 
+SILENT_SECONDS = 10.0
+"""Without a heartbeat for so long, a worker is taken for frozen. They come every half second, and every 5 s from very
+many workers (`distributed.scheduler.heartbeat_interval`)."""
+
 
 class SchedulerRpc:
     """What the operator asks of one scheduler by RPC.
@@ -71,6 +75,7 @@ class SchedulerRpc:
             executing=await self._executing({address: workers[address] for address in drained if address in workers}),
             held_bytes={address: _held(worker["metrics"]) for address, worker in workers.items()},
             closable=tuple(closable),
+            silent=_silent(workers),
         )
 
     async def targets(self, *durations: timedelta) -> list[int]:
@@ -160,6 +165,12 @@ class SchedulerRpc:
 def _executing_by_heartbeat(metrics: dict[str, Any]) -> int:
     counts = metrics.get("task_counts", metrics)  # before 2023.5 the counts stood among the metrics themselves
     return int(counts.get("executing", 0)) + int(counts.get("long-running", 0))
+
+
+def _silent(workers: dict[str, Any]) -> frozenset[str]:
+    # By the scheduler's clock, of which the newest heartbeat is the best that there is to know.
+    now = max((float(worker["last_seen"]) for worker in workers.values()), default=0.0)
+    return frozenset(a for a, worker in workers.items() if now - float(worker["last_seen"]) > SILENT_SECONDS)
 
 
 def _held(metrics: dict[str, Any]) -> int:

@@ -62,14 +62,26 @@ def can_be_taken_back(entry: Retiring, calls: RetireCalls, holdings: Holdings) -
 
 
 def requests(
-    entries: Iterable[Retiring], cluster: Cluster, calls: RetireCalls, holdings: Holdings, now: datetime
+    entries: Iterable[Retiring],
+    cluster: Cluster,
+    calls: RetireCalls,
+    holdings: Holdings,
+    now: datetime,
+    *,
+    leaving: frozenset[str] = frozenset(),
 ) -> Requests:
     """Work out what to ask the scheduler for.
 
-    One call for all that are due, and none while another is under way, with one exception: a call that has gone on for
-    long (a frozen worker blocks it) holds nobody else up. Two calls never name the same worker: if both
-    failed, the later one would put it back into the state that the earlier one had put it into, and it would stay
-    `closing_gracefully`. What frees such a worker is to be retired again once somebody else can take its data.
+    One call for all that are due, and none while another is under way. Dask allows for several, but then it can lose a
+    key of which two workers have a copy. It finishes with the first worker once it sees the copy of the second, and
+    removes it up to half a second later. If another call begins in between, and names the second worker, that drops its
+    copy at once, seeing that of the first (`distributed.active_memory_manager.RetireWorker`, as of 2026.3;
+    `tests/dask/test_overlapping_calls.py` shows it).
+
+    One exception: a call that a frozen worker blocks, which can take minutes, holds nobody else up. Such a worker isn't
+    finished with. But no two calls ever name the same worker: if both failed, the later one would put it back into the
+    state that the earlier one had put it into, and it would stay `closing_gracefully`. What frees such a worker is to
+    be retired again once somebody else can take its data.
 
     Args:
         entries: the pods that are to go and can't be deleted yet.
@@ -77,30 +89,38 @@ def requests(
         calls: those under way.
         holdings: who is registered, and what else the scheduler says.
         now: the time.
+        leaving: uids of pods that somebody deletes: they can't wait until their tasks are done.
     """
     entries = list(entries)
-    if calls.in_flight - calls.stalled:
+    if calls.in_flight - calls.stalled or (calls.stalled and not calls.stalled & holdings.silent):
         return Requests({}, ())
     peers = digest(holdings.addresses - holdings.addresses_of(entry.uid for entry in entries))
     due = [
         entry
         for entry in entries
         if not holdings.addresses_of([entry.uid]) & calls.in_flight
-        and _is_due(entry, cluster.retirement, holdings, peers=peers, now=now)
+        and _is_due(entry, cluster.retirement, holdings, peers=peers, hurry=entry.uid in leaving, now=now)
     ]
     if len(due) > 1 and holdings.addresses == holdings.addresses_of(entry.uid for entry in due):
         # All at once would all be refused. One has to take the data of the others; its own turn comes last.
-        due = sorted(due, key=lambda entry: entry.drained is None)[:-1]
-    draining = [entry for entry in due if _next_step(entry, cluster, holdings) == "drain"]
+        due = sorted(due, key=lambda entry: (entry.uid not in leaving, entry.drained is None))[:-1]
+    draining = [e for e in due if e.uid not in leaving and _next_step(e, cluster, holdings) == "drain"]
     retiring = [entry for entry in due if entry not in draining]
     asking = {e.uid: e.asking(now=now, addresses=holdings.addresses_of([e.uid]), peers=peers) for e in due}
     actions: list[Drain | Retire] = []
     for make, some in ((Drain, draining), (Retire, retiring)):
         if some:
-            pods = ", ".join(sorted(entry.name for entry in some))
             addresses = holdings.addresses_of(entry.uid for entry in some)
-            actions.append(make(addresses, f"more workers than the {cluster.replicas} wanted: {pods}"))
+            actions.append(make(addresses, _reason(some, leaving, cluster)))
     return Requests(asking, tuple(actions))
+
+
+def _reason(entries: list[Retiring], leaving: frozenset[str], cluster: Cluster) -> str:
+    reasons = {
+        f"more workers than the {cluster.replicas} wanted": [e.name for e in entries if e.uid not in leaving],
+        "somebody deletes their pods": [e.name for e in entries if e.uid in leaving],
+    }
+    return "; ".join(f"{reason}: {', '.join(sorted(pods))}" for reason, pods in reasons.items() if pods)
 
 
 def _next_step(entry: Retiring, cluster: Cluster, holdings: Holdings) -> Literal["drain", "retire"]:
@@ -113,7 +133,9 @@ def _next_step(entry: Retiring, cluster: Cluster, holdings: Holdings) -> Literal
     return "retire" if entry.drained and same_process else "drain"
 
 
-def _is_due(entry: Retiring, retirement: Retirement, holdings: Holdings, *, peers: str, now: datetime) -> bool:
+def _is_due(
+    entry: Retiring, retirement: Retirement, holdings: Holdings, *, peers: str, hurry: bool, now: datetime
+) -> bool:
     addresses = holdings.addresses_of([entry.uid])
     if not addresses:
         return False
@@ -121,7 +143,7 @@ def _is_due(entry: Retiring, retirement: Retirement, holdings: Holdings, *, peer
         return True
     if entry.drained and entry.asked < entry.drained:  # equal once it is asked on the news that it is drained
         executing = holdings.detail is not None and any(holdings.detail.executing.get(a) for a in addresses)
-        return not executing or now >= entry.drained + retirement.drain
+        return hurry or not executing or now >= entry.drained + retirement.drain
     # Released data is reason enough not to wait any longer, but an actor that holds no bytes is refused all the same.
     doublings = 0 if holdings.held_bytes(entry.uid) == 0 else min(entry.attempts - 1, 10)
     return now >= entry.asked + min(ASK_AGAIN * (1 << doublings), ASK_AGAIN_LONGEST)

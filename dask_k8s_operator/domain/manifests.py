@@ -125,7 +125,7 @@ def _worker_container(cluster: Cluster) -> dict[str, Any]:
             {"name": names.ENV_WORKER_PORT, "value": str(names.PORT_WORKER[1])},
             {"name": names.ENV_DASHBOARD_PORT, "value": str(names.PORT_WORKER_DASHBOARD[1])},
         ],
-        "lifecycle": {"preStop": {"exec": {"command": prestop_command()}}},
+        "lifecycle": {"preStop": {"exec": {"command": prestop_command(_grace_seconds(cluster))}}},
     }
     if not _has_command(cluster.worker_template, names.ROLE_WORKER):
         container["args"] = [
@@ -139,6 +139,11 @@ def _worker_container(cluster: Cluster) -> dict[str, Any]:
         # A command of the user's may listen elsewhere, and a probe of ours would then never succeed.
         container["readinessProbe"] = {"tcpSocket": {"port": names.PORT_WORKER[0]}, "periodSeconds": 2}
     return container
+
+
+def _grace_seconds(cluster: Cluster) -> int:
+    seconds = (cluster.worker_template.get("spec") or {}).get("terminationGracePeriodSeconds")
+    return WORKER_GRACE_SECONDS if seconds is None else int(seconds)
 
 
 def _pod(

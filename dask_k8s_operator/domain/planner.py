@@ -68,8 +68,9 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
 def needs_scheduler(cluster: Cluster, worker_pods: tuple[Pod, ...]) -> bool:
     """Whether the plan depends on what the scheduler says: nothing else should wait for a slow one."""
     live = sum(pod.live for pod in worker_pods)
-    heir_wanted = cluster.replicas == 0 and any(pod.handing_over for pod in worker_pods)
-    return bool(cluster.retiring) or live > cluster.replicas or heir_wanted or is_rolling(cluster, worker_pods)
+    if cluster.retiring or live > cluster.replicas or any(pod.handing_over for pod in worker_pods):
+        return True
+    return is_rolling(cluster, worker_pods)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,12 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
     # Without a template that gives pods, nobody could take the place of those that go.
     rolling = is_rolling(snapshot.cluster, snapshot.worker_pods) and templates.of(names.ROLE_WORKER) is None
     live = {pod.uid: pod for pod in snapshot.worker_pods if pod.live}
-    entries = [learn(entry, snapshot.calls, now) for entry in snapshot.cluster.retiring if entry.uid in live]
+    leaving = {pod.uid: pod for pod in snapshot.worker_pods if pod.handing_over and holdings.registered.get(pod.uid)}
+    known = [learn(e, snapshot.calls, now) for e in snapshot.cluster.retiring if e.uid in live or e.uid in leaving]
+    remembered = {entry.uid for entry in known}
+    departures = [entry for entry in known if entry.uid in leaving]
+    departures += [_entry(pod, holdings, now) for uid, pod in leaving.items() if uid not in remembered]
+    entries = [entry for entry in known if entry.uid in live]
     staying = [pod for uid, pod in live.items() if uid not in {entry.uid for entry in entries}]
     resting = [pod for pod in snapshot.worker_pods if _rests(pod, snapshot.cluster, now)]
     heir = _needs_heir(snapshot, holdings)
@@ -123,8 +129,10 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
     ]
     deleted = {deletion.uid for deletion in deletions}
     waiting = [entry for entry in entries if entry.uid not in deleted]
-    asking = requests(waiting, snapshot.cluster, snapshot.calls, holdings, now)
-    entries = [asking.entries.get(entry.uid, entry) for entry in entries]
+    asking = requests(
+        [*waiting, *departures], snapshot.cluster, snapshot.calls, holdings, now, leaving=frozenset(leaving)
+    )
+    entries = [asking.entries.get(entry.uid, entry) for entry in (*entries, *departures)]
     waiting = [asking.entries.get(entry.uid, entry) for entry in waiting]
     return _WorkerPlan(
         actions=(*deletions, *asking.actions),

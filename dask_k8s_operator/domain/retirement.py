@@ -51,6 +51,11 @@ class Holdings:
         """All workers that the scheduler has."""
         return frozenset[str]().union(self.strangers, *self.registered.values())
 
+    @property
+    def silent(self) -> frozenset[str]:
+        """Addresses of workers that haven't been heard of for a while, as frozen ones aren't."""
+        return self.detail.silent if self.detail is not None else frozenset()
+
     def addresses_of(self, uids: Iterable[str]) -> frozenset[str]:
         """The registered workers of these pods."""
         return frozenset[str]().union(*(self.registered.get(uid, frozenset()) for uid in uids))

@@ -118,7 +118,7 @@ class Pod:
 
     @property
     def handing_over(self) -> bool:
-        """Whether its preStop hook may be at work."""
+        """Whether its workers may still run though somebody deletes it: its preStop hook keeps them alive."""
         return self.terminating and self.started and not self.finished
 
 
@@ -164,12 +164,14 @@ class Detail:
         executing: how many tasks run on each worker now, by address.
         held_bytes: how much data each worker holds, by address.
         closable: the scheduler's own proposal of whom to close first: idle ones, then those with the least data.
+        silent: addresses of workers whose heartbeats have stopped while others' go on.
     """
 
     running: frozenset[str]
     executing: Mapping[str, int]
     held_bytes: Mapping[str, int]
     closable: tuple[str, ...]
+    silent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -2,29 +2,36 @@
 
 SIGTERM alone loses a worker's data. So the kubelet runs this first, whoever deletes the pod (`kubectl delete
 pod`, a drain, an eviction, preemption), and ends it when the pod's grace period is over or when the worker
-has exited, which a retired worker does by itself. It looks this pod's workers up, has the scheduler retire
-them, and tries again until they are retired or gone from the list.
+has exited, which a retired worker does by itself. It looks this pod's workers up and waits until the scheduler
+has let them go:
 
+- The operator sees that the pod is being deleted and has the scheduler retire its workers, usually within a
+  second. It asks for one thing after the other, and that matters: while one worker is about to leave, another
+  call may have a second worker drop a copy that the first one has, too, and a key is lost (the text of
+  `requests` in `domain/handover.py` says how). Hooks of several pods can't agree on an order.
+- If the operator hasn't done it within its turn, because it doesn't run or has a long call under way, this asks
+  the scheduler by itself; a second later for each worker that stands before it in the scheduler's list, so
+  that hooks which were left alone together mostly ask one after the other.
 - Refused (nobody can take the data yet): again after a pause. The operator starts the replacement pod
   meanwhile, so even the last worker of a cluster finds somebody.
-- Not registered: looks twice, since a worker may register between the first look and its SIGTERM.
-- Retired: waits up to 20 s until the worker has closed its port. A SIGTERM in the middle of its closing starts a
-  second one, and the process can hang then until the grace period ends.
+- Not registered: done once the worker has closed its port, or doesn't listen yet at a second look. A retired
+  worker closes by itself. A SIGTERM in the middle of that starts a second closing beside it, and the process can
+  hang then until the grace period ends. One that listens is about to register, and may be given data at once. So
+  this goes on looking, for up to 20 s.
 - No connection or no such name, several times in a row: the scheduler is gone, as when the whole cluster is
   being deleted, and there is nobody to hand data to. It has to be several times: a Service without a ready
   scheduler refuses connections for a moment, too. (Workers whose scheduler is gone exit in seconds anyway.)
 - Connected, but no answer: the scheduler is busy. Tries for as long as the kubelet lets it.
 
-How this and the operator stay out of each other's way: the operator asks for no worker whose pod is being
-deleted, and only then does this run; and `retire_workers` is called without a timeout, so that no call of
-this hook overlaps another one of its own. What remains is a pod deleted while the operator's call for it is
-under way. If both calls succeed, both list the worker. If both are refused, Dask may put the worker back into
+`retire_workers` is called without a timeout, so that no call of this hook overlaps another one of its own. If
+it overlaps one of the operator's for the same worker and both are refused, Dask may put the worker back into
 the state that it had when the later call came: closing_gracefully, in which it takes no tasks. That suits a
 worker that is about to be ended, and is no obstacle to the next try, which succeeds as soon as another worker
 joins.
 
-Runs as `python -c` with nothing but the standard library of Python 3.8 or later. What follows this docstring
-is in the manifest of every worker pod; a change to it is a change of all of them.
+Runs as `python -c` with nothing but the standard library of Python 3.8 or later; its argument is how long the
+operator's turn is, in seconds. What follows this docstring is in the manifest of every worker pod; a change to
+it is a change of all of them.
 """
 
 from __future__ import annotations
@@ -53,13 +60,15 @@ def _own(name: str, address: str) -> bool:
     return urlsplit(address).hostname == IP and not sibling
 
 
-def _attempt() -> str:
+def _attempt(since_turn: float) -> str:
     try:
         with OPEN(API + "get_workers", timeout=5) as answer:
             workers = json.load(answer)["workers"]
         own = [w["address"] for w in workers if _own(str(w["name"]), w["address"])]
         if not own:
             return "not registered"
+        if since_turn < min([w["address"] for w in workers].index(own[0]), 30):
+            return "waiting"
         body = json.dumps({"workers": own}).encode()
         with OPEN(Request(API + "retire_workers", body, {"Content-Type": "application/json"})) as answer:
             return "retired" if set(own) <= set(json.load(answer)) else "refused"
@@ -71,16 +80,30 @@ def _attempt() -> str:
         return "busy"  # no answer
 
 
+def _listening() -> bool:
+    try:
+        create_connection((IP, int(ENV("DASK_WORKER_PORT", ""))), 1).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _over(seen: list[str]) -> bool:
+    last = seen[-1]
+    if last == "retired" or (last == "not registered" and (seen[-2:] == [last] * 2 or "waiting" in seen)):
+        return seen[-12:] == [last] * 12 or not _listening()
+    return seen[-10:] == ["gone"] * 10
+
+
 if __name__ == "__main__":
-    seen = [_attempt()]
-    while not ("retired" in seen or seen[-2:] == ["not registered"] * 2 or seen[-6:] == ["gone"] * 6):
+    operators_turn = float(sys.argv[1])
+    turn, pause = time.monotonic() + operators_turn, 0.5
+    seen = [_attempt(-operators_turn)]
+    while not _over(seen):
         if "API off" in seen:
             sys.exit("no handover: the scheduler's HTTP API is off (distributed.scheduler.http.routes)")
-        time.sleep(2)
-        seen.append(_attempt())
-    for _ in range(100 if seen[-1] in ("retired", "not registered") else 0):
-        try:
-            create_connection((IP, int(ENV("DASK_WORKER_PORT", ""))), 1).close()
-        except (OSError, ValueError):
-            break  # closed
-        time.sleep(0.2)
+        time.sleep(pause)
+        pause = min(pause * 1.2, 3)
+        seen.append("retired" if "retired" in seen else _attempt(time.monotonic() - turn))
+        if seen[-1] == "refused":
+            turn = time.monotonic() + min(operators_turn, 10)

@@ -77,8 +77,8 @@ def asks_while_a_call_is_under_way(patch: pytest.MonkeyPatch) -> None:
     """It forgets which calls it has made."""
     work_out = handover.requests
 
-    def requests(entries: Any, cluster: Any, calls: RetireCalls, *others: Any) -> handover.Requests:
-        return work_out(entries, cluster, replace(calls, in_flight=frozenset(), stalled=frozenset()), *others)
+    def requests(entries: Any, cluster: Any, calls: RetireCalls, *others: Any, **more: Any) -> handover.Requests:
+        return work_out(entries, cluster, replace(calls, in_flight=frozenset(), stalled=frozenset()), *others, **more)
 
     patch.setattr(planner, "requests", requests)
 

@@ -38,11 +38,11 @@ def natural_steps(world: World, rules: Rules) -> Iterator[Step]:
 
 
 def hook_steps(world: World, rules: Rules) -> Iterator[Step]:
-    """What the hooks of pods that are being deleted ask for."""
+    """What the hooks of pods that are being deleted ask for, once the operator has had its turn."""
     for pod in world.pods:
         owner = HOOK + pod.uid
         waits = any(call.owner == owner for call in world.calls)
-        if rules.hook and pod.deleter and pod.member and not pod.hidden and not waits:
+        if rules.hook and pod.alone and pod.member and not pod.hidden and not waits:
             yield f"the hook of {pod.uid} asks", start_call(world, owner, "retire", (pod.uid,), excused=(pod.uid,))
 
 
@@ -84,6 +84,7 @@ def time_passes(world: World) -> World:
 
     return world._replace(
         status=_aged(world.status),
+        pods=tuple(pod._replace(alone=bool(pod.deleter)) for pod in world.pods),
         calls=tuple(call._replace(old=0 < call.owner < HOOK) for call in world.calls),
         operators=tuple(
             o._replace(status=_aged(o.status) if o.status else None, seen=tuple(aged(part) for part in o.seen))

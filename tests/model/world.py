@@ -76,6 +76,7 @@ class Pod(NamedTuple):
         restarted: the process has been replaced and the kubelet hasn't reported it.
         deleter: who asked for the deletion: "", "user", "operator", or "excused" for a deadline of the user's.
         hidden: its worker registers under a name and an address that don't tell the pod.
+        alone: the operator has had its turn since the deletion was asked for.
     """
 
     uid: int
@@ -88,6 +89,7 @@ class Pod(NamedTuple):
     restarted: bool = False
     deleter: str = ""
     hidden: bool = False
+    alone: bool = False
 
 
 class Base(NamedTuple):
@@ -321,7 +323,7 @@ def canonical(world: World) -> tuple[Any, ...]:
         world.replicas,
         _renamed_status(world.status, order, alive),
         tuple(
-            (order[p.uid], base(p.base) if busy else None, *p[3:6], p.restarted, p.deleter, p.hidden)
+            (order[p.uid], base(p.base) if busy else None, *p[3:6], p.restarted, p.deleter, p.hidden, p.alone)
             for p in world.pods
         ),
         tuple(sorted(tuple(order[uid] for uid in key) for key in world.keys)),

@@ -55,5 +55,4 @@ def test_not_where_such_data_may_go() -> None:
 
 
 def test_where_workers_are_wanted_they_are_the_heirs() -> None:
-    assert not needs_scheduler(cluster(1), (LEAVING,))
     assert created(decide([LEAVING, pod("b")], replicas=1, scheduler=workers("ab"))) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,12 @@ import yaml
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster
 from dask_k8s_operator.domain.hook import prestop_command
-from dask_k8s_operator.domain.manifests import scheduler_deployment, scheduler_service, worker_pod
+from dask_k8s_operator.domain.manifests import (
+    WORKER_GRACE_SECONDS,
+    scheduler_deployment,
+    scheduler_service,
+    worker_pod,
+)
 from dask_k8s_operator.domain.revision import worker_revision
 
 SHORTEST = """
@@ -197,7 +203,7 @@ def test_shortest_worker() -> None:
                         {"name": "http-dashboard", "containerPort": 9001, "protocol": "TCP"},
                     ],
                     "readinessProbe": {"tcpSocket": {"port": "tcp-worker"}, "periodSeconds": 2},
-                    "lifecycle": {"preStop": {"exec": {"command": prestop_command()}}},
+                    "lifecycle": {"preStop": {"exec": {"command": prestop_command(WORKER_GRACE_SECONDS)}}},
                 }
             ],
         },
@@ -284,7 +290,7 @@ def test_usual_worker() -> None:
                         {"name": "tcp-worker", "containerPort": 9000, "protocol": "TCP"},
                         {"name": "http-dashboard", "containerPort": 9001, "protocol": "TCP"},
                     ],
-                    "lifecycle": {"preStop": {"exec": {"command": prestop_command()}}},
+                    "lifecycle": {"preStop": {"exec": {"command": prestop_command(WORKER_GRACE_SECONDS)}}},
                 }
             ],
         },
@@ -381,9 +387,17 @@ class TestImages:
 
 def test_the_hook_is_python_without_its_explanation() -> None:
     """In the manifest of every worker, each byte counts; `tests/dask/test_hook.py` runs it."""
-    shell, option, script, source = prestop_command()
+    shell, option, script, source, turn = prestop_command(WORKER_GRACE_SECONDS)
     assert (shell, option) == ("/bin/sh", "-c")
     assert len(script) < 300
     assert ast.get_docstring(ast.parse(source)) is None
     assert "retire_workers" in source
     assert len(source) < 4096
+    assert turn == "60"
+
+
+@pytest.mark.parametrize(("grace", "turn"), [(30, "6"), (300, "60"), (7200, "60"), (1, "0.2"), (0, "0")])
+def test_the_operators_turn_is_a_part_of_the_grace_period(grace: int, turn: str) -> None:
+    clusters = replace(cluster(SHORTEST), worker_template={"spec": {"terminationGracePeriodSeconds": grace}})
+    (container,) = worker_pod(clusters, "w")["spec"]["containers"]
+    assert container["lifecycle"]["preStop"]["exec"]["command"][-1] == turn

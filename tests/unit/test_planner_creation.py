@@ -275,7 +275,8 @@ class TestWhenToLookAgain:
         [
             ((), 1, [], False),
             (pods("ab"), 2, [], False),
-            ((*pods("ab"), finished("c"), pod("d", terminating=True)), 2, [], False),
+            ((*pods("ab"), finished("c"), pod("d", terminating=True, started=False)), 2, [], False),
+            ((*pods("ab"), pod("d", terminating=True)), 2, [], True),
             (pods("ab"), 1, [], True),
             (pods("ab"), 2, [entry("b", asked=-3)], True),
         ],

@@ -178,19 +178,11 @@ def test_nobody_is_chosen_for_somebody_who_is_going_already(retiring: list[Retir
     assert set(remembered(decided)) == {e.name for e in retiring} | set(new)
 
 
-@pytest.mark.parametrize("state", [{"terminating": True}, {"finished": True}])
-def test_pods_that_are_going_anyway_are_neither_chosen_nor_counted(state: dict[str, Any]) -> None:
-    """A pod that somebody deletes retires itself; a second call for it would overlap the hook's."""
-    seen = (*pods("ab"), pod("c", age=1, **state))
+def test_finished_pods_are_neither_chosen_nor_counted() -> None:
+    seen = (*pods("ab"), pod("c", age=1, finished=True))
     decided = decide(seen, replicas=2, scheduler=workers("abc"))
     assert remembered(decided) == {}
     assert asked(decided) == frozenset()
-
-
-def test_a_retiring_pod_that_somebody_deletes_is_asked_for_no_more() -> None:
-    seen = (pod("a"), pod("b", terminating=True))
-    decided = decide(seen, replicas=1, scheduler=workers("ab"), retiring=[entry("b", asked=-900)])
-    assert (remembered(decided), decided.actions) == ({}, ())
 
 
 def test_a_pod_with_several_workers_goes_with_all_of_them() -> None:

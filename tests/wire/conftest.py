@@ -98,7 +98,8 @@ def running(api: ApiServer, settings: Settings) -> Running:
         finally:
             if not task.done():
                 signal.raise_signal(signal.SIGTERM)
-            await asyncio.wait_for(task, 5)
+            # How soon it ends is seen in `test_process.py`: here time is virtual, and passes while sockets wait.
+            await asyncio.wait_for(task, 60)
             _check_writes(api)
 
     return run

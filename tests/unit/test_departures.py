@@ -1,0 +1,141 @@
+"""Pods that somebody else deletes: their workers are retired like any, but at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from dask_k8s_operator.domain.actions import Drain, Retire
+from dask_k8s_operator.domain.planner import POLL, needs_scheduler
+from dask_k8s_operator.domain.snapshot import Detail, Listed, Pod, RetireCalls, Worker
+from dask_k8s_operator.domain.status import Condition
+from tests.unit.builders import (
+    DOWN,
+    addresses,
+    asked,
+    cluster,
+    created,
+    decide,
+    deleted,
+    entry,
+    of_kind,
+    peers,
+    pod,
+    pods,
+    remembered,
+    workers,
+)
+
+LEAVING = pod("c", terminating=True)
+
+
+def detailed(names: str, *, executing: str = "", silent: str = "") -> Listed:
+    """The scheduler's list with what its RPC port tells: those that execute something, and silent ones."""
+    detail = Detail(
+        running=addresses(names),
+        executing=dict.fromkeys(addresses(executing), 1),
+        held_bytes=dict.fromkeys(addresses(names), 1),
+        closable=(),
+        silent=addresses(silent),
+    )
+    return Listed(tuple(Worker(name, *addresses(name)) for name in names), detail)
+
+
+@pytest.mark.parametrize("scheduler", [workers("abc"), detailed("abc", executing="c")])
+def test_it_is_retired_at_once(scheduler: Listed) -> None:
+    """Without a drain: the grace period may be short."""
+    assert needs_scheduler(cluster(2), (LEAVING,))
+    decided = decide((*pods("ab"), LEAVING), replicas=2, scheduler=scheduler)
+    (action,) = decided.actions
+    assert action == Retire(addresses("c"), "somebody deletes their pods: c")
+    assert remembered(decided)["c"].attempts == 1
+    assert decided.requeue_after == POLL
+
+
+def test_a_replacement_is_made_meanwhile() -> None:
+    assert created(decide((*pods("ab"), LEAVING), replicas=3, scheduler=workers("abc"))) == ["Pod"]
+
+
+def test_it_is_no_longer_drained() -> None:
+    """It was to be drained as one too many; then somebody deleted it."""
+    draining = entry("c", asked=-5, drained=None)
+    drained = RetireCalls(drained=addresses("c"))
+    decided = decide(
+        (*pods("ab"), LEAVING), replicas=2, scheduler=detailed("abc", executing="c"), retiring=[draining], calls=drained
+    )
+    assert of_kind(Retire, decided.actions) == [Retire(addresses("c"), "somebody deletes their pods: c")]
+
+
+def test_those_too_many_are_drained_beside_it() -> None:
+    decided = decide((*pods("abd"), LEAVING), replicas=2, scheduler=detailed("abcd"))
+    assert {type(action) for action in decided.actions} == {Drain, Retire}
+
+
+def test_without_rpc_one_call_names_both() -> None:
+    (action,) = decide((*pods("abd"), LEAVING), replicas=2, scheduler=workers("abcd")).actions
+    assert action == Retire(addresses("cd"), "more workers than the 2 wanted: d; somebody deletes their pods: c")
+
+
+@pytest.mark.parametrize("scheduler", [workers("abc"), detailed("abc")])
+def test_it_waits_while_another_call_is_out(scheduler: Listed) -> None:
+    calls = RetireCalls(in_flight=addresses("b"))
+    retiring = [entry("b", asked=-5)]
+    assert asked(decide((*pods("ab"), LEAVING), replicas=1, scheduler=scheduler, retiring=retiring, calls=calls)) == (
+        frozenset()
+    )
+
+
+@pytest.mark.parametrize(("silent", "goes_on"), [("b", True), ("", False), ("a", False)])
+def test_a_call_that_takes_long_is_passed_by_only_if_its_worker_is_silent(silent: str, *, goes_on: bool) -> None:
+    """Data may be moving: a second call could then lose some of it."""
+    calls = RetireCalls(in_flight=addresses("b"), stalled=addresses("b"))
+    scheduler = detailed("abc", silent=silent)
+    decided = decide(
+        (*pods("ab"), LEAVING), replicas=1, scheduler=scheduler, retiring=[entry("b", asked=-20)], calls=calls
+    )
+    assert asked(decided) == (addresses("c") if goes_on else frozenset())
+
+
+def test_of_all_one_is_left_to_take_the_data_and_that_one_stays_anyway() -> None:
+    both = (pod("a"), pod("b", terminating=True))
+    decided = decide(both, replicas=0, scheduler=workers("ab"))
+    assert asked(decided) == addresses("b")
+
+
+def test_if_all_leave_one_takes_the_data_of_the_others_first() -> None:
+    all_leave = pods("abc", terminating=True)
+    assert len(asked(decide(all_leave, replicas=3, scheduler=workers("abc")))) == 2
+
+
+@pytest.mark.parametrize(("asked_at", "joined", "again"), [(-1, "", False), (-1, "b", True), (-6, "", True)])
+def test_refused_it_is_asked_for_again(asked_at: float, joined: str, *, again: bool) -> None:
+    refused = entry("c", asked=asked_at, refused=True, peers=peers(""))
+    decided = decide((LEAVING, *pods(joined)), replicas=1, scheduler=workers("c" + joined), retiring=[refused])
+    assert asked(decided) == (addresses("c") if again else frozenset())
+
+
+def test_that_is_no_scale_down_that_is_blocked() -> None:
+    refused = entry("c", asked=-1, refused=True, peers=peers(""))
+    status = decide((LEAVING,), replicas=1, scheduler=workers("c"), retiring=[refused]).status
+    assert status is not None
+    found = [Condition.from_status(c) for c in status["conditions"] if c["type"] == "ScaleDownBlocked"]
+    assert [c.status for c in found] == ["False"]
+
+
+@pytest.mark.parametrize(
+    ("leaving", "scheduler"),
+    [(LEAVING, workers("ab")), (LEAVING, DOWN), (pod("c", terminating=True, finished=True), workers("abc"))],
+)
+def test_once_gone_from_the_list_it_is_forgotten(leaving: Pod, scheduler: Listed) -> None:
+    decided = decide((*pods("ab"), leaving), replicas=2, scheduler=scheduler, retiring=[entry("c", asked=-1)])
+    assert (remembered(decided), decided.actions) == ({}, ())
+
+
+def test_it_is_not_deleted_again_when_its_time_is_up() -> None:
+    retirement = cluster().retirement.__class__(
+        drain=timedelta(0), timeout=timedelta(seconds=1), delete_on_timeout=True
+    )
+    overdue = entry("c", since=-60, asked=-30, refused=True)
+    decided = decide((LEAVING,), replicas=0, scheduler=workers("c"), retiring=[overdue], retirement=retirement)
+    assert deleted(decided) == []
