@@ -88,11 +88,11 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
     # Without a template that gives pods, nobody could take the place of those that go.
     rolling = is_rolling(snapshot.cluster, snapshot.worker_pods) and templates.of(names.ROLE_WORKER) is None
     live = {pod.uid: pod for pod in snapshot.worker_pods if pod.live}
-    leaving = {pod.uid: pod for pod in snapshot.worker_pods if pod.handing_over and holdings.registered.get(pod.uid)}
-    known = [learn(e, snapshot.calls, now) for e in snapshot.cluster.retiring if e.uid in live or e.uid in leaving]
+    departing = {pod.uid: pod for pod in snapshot.worker_pods if pod.handing_over and holdings.registered.get(pod.uid)}
+    known = [learn(e, snapshot.calls, now) for e in snapshot.cluster.retiring if e.uid in live or e.uid in departing]
     remembered = {entry.uid for entry in known}
-    departures = [entry for entry in known if entry.uid in leaving]
-    departures += [_entry(pod, holdings, now) for uid, pod in leaving.items() if uid not in remembered]
+    departures = [entry for entry in known if entry.uid in departing]
+    departures += [_entry(pod, holdings, now) for uid, pod in departing.items() if uid not in remembered]
     entries = [entry for entry in known if entry.uid in live]
     staying = [pod for uid, pod in live.items() if uid not in {entry.uid for entry in entries}]
     resting = [pod for pod in snapshot.worker_pods if _rests(pod, snapshot.cluster, now)]
@@ -130,7 +130,7 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
     deleted = {deletion.uid for deletion in deletions}
     waiting = [entry for entry in entries if entry.uid not in deleted]
     asking = requests(
-        [*waiting, *departures], snapshot.cluster, snapshot.calls, holdings, now, leaving=frozenset(leaving)
+        [*waiting, *departures], snapshot.cluster, snapshot.calls, holdings, now, leaving=frozenset(departing)
     )
     entries = [asking.entries.get(entry.uid, entry) for entry in (*entries, *departures)]
     waiting = [asking.entries.get(entry.uid, entry) for entry in waiting]
