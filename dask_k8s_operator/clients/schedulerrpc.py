@@ -7,11 +7,14 @@ Only plain values are sent and nothing is unpickled, so that the versions of Das
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from distributed.comm import connect
 from distributed.comm.addressing import parse_host_port
-from distributed.core import rpc
+from distributed.core import send_recv
 
 from dask_k8s_operator.clients.scheduler import (
     LIST_SECONDS,
@@ -23,7 +26,7 @@ from dask_k8s_operator.clients.scheduler import (
 from dask_k8s_operator.domain.snapshot import Detail, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Collection, Iterator
     from datetime import timedelta
 
 CONNECT_SECONDS = 3.0
@@ -43,7 +46,8 @@ many workers (`distributed.scheduler.heartbeat_interval`)."""
 class SchedulerRpc:
     """What the operator asks of one scheduler by RPC.
 
-    Every method raises `SchedulerUnreachable` when no answer came and `SchedulerFailed` when it was an error.
+    Every method raises `SchedulerUnreachable` when no answer came and `SchedulerFailed` when it was an error, or
+    makes no sense.
     """
 
     def __init__(self, address: str) -> None:
@@ -56,8 +60,9 @@ class SchedulerRpc:
 
     async def workers(self) -> tuple[Worker, ...]:
         """The workers that are registered now."""
-        identity = await self._call(lambda scheduler: scheduler.identity())
-        return tuple(Worker(str(worker["name"]), address) for address, worker in identity["workers"].items())
+        identity = await self._ask("identity")
+        with self._understanding("identity"):
+            return tuple(Worker(str(worker["name"]), address) for address, worker in identity["workers"].items())
 
     async def detail(self, drained: Collection[str]) -> Detail:
         """What there is to know about the workers before some of them are retired.
@@ -65,36 +70,37 @@ class SchedulerRpc:
         Args:
             drained: addresses of drained workers: only of them the running tasks are asked for.
         """
-        identity, closable = await asyncio.gather(
-            self._call(lambda scheduler: scheduler.identity()),
-            self._call(lambda scheduler: scheduler.workers_to_close(target=0)),
-        )
-        workers = identity["workers"]
+        identity, closable = await asyncio.gather(self._ask("identity"), self._ask("workers_to_close", target=0))
+        with self._understanding("identity or workers_to_close"):
+            workers = identity["workers"]
+            running = frozenset(address for address, worker in workers.items() if worker["status"] == "running")
+            held_bytes = {address: _held(worker["metrics"]) for address, worker in workers.items()}
+            counts = {a: _executing_by_heartbeat(workers[a]["metrics"]) for a in drained if a in workers}
+            closable, silent = tuple(closable), _silent(workers)
         return Detail(
-            running=frozenset(address for address, worker in workers.items() if worker["status"] == "running"),
-            executing=await self._executing({address: workers[address] for address in drained if address in workers}),
-            held_bytes={address: _held(worker["metrics"]) for address, worker in workers.items()},
-            closable=tuple(closable),
-            silent=_silent(workers),
+            running=running,
+            executing=await self._executing(counts),
+            held_bytes=held_bytes,
+            closable=closable,
+            silent=silent,
         )
 
     async def targets(self, *durations: timedelta) -> list[int]:
         """How many workers (threads, while there are none) would have the work done within each of these times."""
-
-        async def ask(scheduler: Any) -> list[int]:
-            return [int(await scheduler.adaptive_target(target_duration=time.total_seconds())) for time in durations]
-
-        answer: list[int] = await self._call(ask, within=WORKLOAD_SECONDS)
-        return answer
+        ask = partial(self._ask, "adaptive_target", within=WORKLOAD_SECONDS)
+        answers = await asyncio.gather(*(ask(target_duration=time.total_seconds()) for time in durations))
+        with self._understanding("adaptive_target"):
+            return [int(answer) for answer in answers]
 
     async def last_submission(self) -> datetime | None:
         """When a graph of tasks was last submitted, by the scheduler's clock, as far as its log goes back.
 
         The log may have 100,000 entries (`distributed.admin.low-level-log-length`), so this isn't to be asked often.
         """
-        log = await self._call(lambda scheduler: scheduler.events(topic="scheduler"), within=WORKLOAD_SECONDS)
-        times = [time for time, entry in log if isinstance(entry, dict) and entry.get("action") == "update-graph"]
-        return datetime.fromtimestamp(max(times), UTC) if times else None
+        log = await self._ask("events", topic="scheduler", within=WORKLOAD_SECONDS)
+        with self._understanding("events"):
+            times = [time for time, entry in log if isinstance(entry, dict) and entry.get("action") == "update-graph"]
+            return datetime.fromtimestamp(max(times), UTC) if times else None
 
     async def drain(self, addresses: Collection[str]) -> frozenset[str]:
         """Have the workers take no more tasks, and copy their data to others.
@@ -103,56 +109,72 @@ class SchedulerRpc:
 
         Returns:
             The addresses that the answer lists. A missing one was refused or is unknown.
+
+        Raises:
+            ValueError: no addresses. A scheduler would choose workers by itself.
         """
-        return frozenset(await self._retire(addresses, remove=False))
+        return await self._retire(addresses, remove=False)
 
     async def retire(self, addresses: Collection[str]) -> frozenset[str]:
         """Have the workers' data moved to others and let them go, as `SchedulerClient.retire` does."""
-        return frozenset(await self._retire(addresses, remove=True))
+        return await self._retire(addresses, remove=True)
 
-    async def _retire(self, addresses: Collection[str], *, remove: bool) -> dict[str, Any]:
+    async def _retire(self, addresses: Collection[str], *, remove: bool) -> frozenset[str]:
         if not addresses:
-            raise ValueError("no addresses to retire")  # the scheduler would choose some by itself
-        answer: dict[str, Any] = await self._call(
-            lambda scheduler: scheduler.retire_workers(workers=sorted(addresses), remove=remove), within=RETIRE_SECONDS
-        )
-        return answer
+            raise ValueError("no addresses to retire")
+        answer = await self._ask("retire_workers", workers=sorted(addresses), remove=remove, within=RETIRE_SECONDS)
+        with self._understanding("retire_workers"):
+            return frozenset(answer)
 
-    async def _executing(self, drained: dict[str, Any]) -> dict[str, int]:
-        """How many tasks run on each of the workers.
+    async def _executing(self, counts: dict[str, int]) -> dict[str, int]:
+        """How many tasks run on each of some drained workers.
 
         Their own count is up to a heartbeat old, so those that count none are asked for the stacks of the tasks
         that they have been given. The scheduler's list of these isn't enough: it has tasks, too, that a
         drained worker never starts. A worker that doesn't answer counts as busy.
+
+        Args:
+            counts: by heartbeat.
         """
-        counts = {address: _executing_by_heartbeat(worker["metrics"]) for address, worker in drained.items()}
         idle = [address for address, count in counts.items() if not count]
         if not idle:
             return counts
-        given = await self._call(lambda scheduler: scheduler.processing())
-        for address in idle:
-            keys = list(given.get(address, ()))
-            if keys:
-                counts[address] = await self._stacks(address, keys)
-        return counts
+        given = await self._ask("processing")
+        with self._understanding("processing"):
+            keys = {address: list(given.get(address, ())) for address in idle}
+        return counts | {address: await self._stacks(address, keys[address]) for address in idle if keys[address]}
 
     async def _stacks(self, address: str, keys: list[Any]) -> int:
         try:
-            stacks = await self._call(lambda scheduler: scheduler.call_stack(keys=keys), within=STACK_SECONDS)
+            stacks = await self._ask("call_stack", keys=keys, within=STACK_SECONDS)
         except (SchedulerUnreachable, SchedulerFailed):
             return len(keys)
-        return len(stacks.get(address, ()))
+        with self._understanding("call_stack"):
+            return len(stacks.get(address, ()))
 
-    async def _call(self, ask: Callable[[Any], Awaitable[Any]], *, within: float = ASK_SECONDS) -> Any:
+    async def _ask(self, operation: str, *, within: float | None = None, **arguments: object) -> Any:
+        """Have the scheduler do something.
+
+        Args:
+            operation: the name of what it does.
+            within: seconds until it must have answered; `ASK_SECONDS` where it isn't given. It must have answered the
+                handshake within `ASK_SECONDS` in any case: Dask has no limit of its own for that.
+            arguments: the operation's.
+        """
+        comm = None
         try:
             await self._check_port()
-            async with asyncio.timeout(within):
-                async with rpc(self._address, deserialize=False, timeout=ASK_SECONDS) as scheduler:
-                    return await ask(scheduler)
+            async with asyncio.timeout(ASK_SECONDS if within is None else within):
+                async with asyncio.timeout(ASK_SECONDS):
+                    comm = await connect(self._address, timeout=ASK_SECONDS, deserialize=False)
+                return await send_recv(comm, op=operation, **arguments)
         except (OSError, TimeoutError) as error:
             raise SchedulerUnreachable(f"the scheduler can't be reached at {self._address}: {error!r}") from error
         except Exception as error:  # whatever the scheduler raised is raised here under a name of its own
-            raise SchedulerFailed(f"the scheduler at {self._address} failed: {error!r}") from error
+            raise SchedulerFailed(f"the scheduler at {self._address} failed at {operation}: {error!r}") from error
+        finally:
+            if comm is not None:
+                comm.abort()  # not `close`, which waits for the other side
 
     async def _check_port(self) -> None:
         """Fail at once where nobody listens, for which Dask itself would wait as long as for a busy scheduler."""
@@ -160,6 +182,16 @@ class SchedulerRpc:
         async with asyncio.timeout(CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(host, port)
         writer.close()
+
+    @contextmanager
+    def _understanding(self, operation: str) -> Iterator[None]:
+        """Make an error of what can't be read in the answer to an operation."""
+        try:
+            yield
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise SchedulerFailed(
+                f"the answer of the scheduler at {self._address} to {operation} can't be understood: {error!r}"
+            ) from error
 
 
 def _executing_by_heartbeat(metrics: dict[str, Any]) -> int:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -19,7 +25,7 @@ from dask_k8s_operator.clients.scheduler import HttpTransport, SchedulerClient
 from dask_k8s_operator.domain.manifests import HTTP_ROUTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     import httpx
 
@@ -163,6 +169,39 @@ async def local_dask(http: httpx.AsyncClient, *, routes: tuple[str, ...] = HTTP_
         await stack.enter_async_context(scheduler)
         client = await stack.enter_async_context(distributed.Client(scheduler.address, asynchronous=True))
         yield LocalDask(scheduler, client, http, stack)
+
+
+@dataclass(frozen=True)
+class FrozenScheduler:
+    """A scheduler's process that was started and then stopped: its kernel accepts connections, nobody answers.
+
+    Attributes:
+        address: of its RPC port.
+        base_url: of its HTTP server.
+    """
+
+    address: str
+    base_url: str
+
+
+@contextlib.contextmanager
+def frozen_scheduler() -> Iterator[FrozenScheduler]:
+    """Start a scheduler and freeze it; it is killed at the end."""
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / "scheduler.json"
+        options = ["--port=0", "--dashboard-address=127.0.0.1:0", f"--scheduler-file={file}", *LOOPBACK]
+        process = subprocess.Popen([sys.executable, "-m", "dask", "scheduler", *options])  # noqa: S603 -- our own
+        try:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not file.exists() or not file.read_text().endswith("}"):
+                assert time.monotonic() < deadline, "the scheduler hasn't started"
+                time.sleep(0.01)
+            process.send_signal(signal.SIGSTOP)
+            found = json.loads(file.read_text())
+            yield FrozenScheduler(found["address"], f"http://127.0.0.1:{found['services']['dashboard']}")
+        finally:
+            process.kill()
+            process.wait()
 
 
 def free_port() -> int:
