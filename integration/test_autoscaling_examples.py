@@ -27,6 +27,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
     return Path(request.param)
 
 
+@pytest.mark.parametrize("folder", [*FOLDERS, EXAMPLE / "autoscaling-builtin"], ids=lambda folder: folder.name)
 def test_every_field_is_known(kube: Kube, folder: Path) -> None:
     define(kube)
     with overlay(folder, namespace=kube.namespace) as kustomization:

@@ -133,6 +133,16 @@ class TestPages:
         (shown,) = re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
         assert yaml.safe_load(shown) == of_kind(EXAMPLE / folder, kind)
 
+    def test_the_cluster_that_scales_itself_on_the_page_is_the_examples(self) -> None:
+        page = (DOCS / "autoscaling-builtin.md").read_text("utf-8")
+        (shown,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        (patch,) = kustomization(EXAMPLE / "autoscaling-builtin")["patches"]
+        removed, added = yaml.safe_load(patch["patch"])
+        assert patch["target"] == {"kind": names.KIND}
+        assert removed == {"op": "remove", "path": "/spec/workers/replicas"}
+        assert added["path"] == "/spec/workers/autoscale"
+        assert yaml.safe_load(shown)["spec"]["workers"] == {"autoscale": added["value"]}
+
     def test_the_paths_on_the_pages_exist(self) -> None:
         for page in DOCS.glob("autoscaling-*.md"):
             for path in re.findall(r"\bexample/[\w/.-]+\w", page.read_text("utf-8")):
