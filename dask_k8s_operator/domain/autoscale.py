@@ -28,7 +28,7 @@ work would mostly start and stop. The larger this number, the fewer workers are 
 `tests/simulator/tuning.py` tells how it and the next one were chosen.
 """
 
-HOLD = 0.25
+HOLD = 0.5
 """For how long a falling target is held where the spec doesn't say, in parts of the time that a worker takes to start.
 
 The longer another takes to start, the longer it is worth while to keep one that has nothing to do.

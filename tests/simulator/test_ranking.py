@@ -34,11 +34,11 @@ class Claim:
 CLAIMS = {
     "one burst": Claim(wasted={DASK_KUBERNETES}, delay=BOTH, flaps=BOTH),
     "bursts": Claim(wasted={DASK_KUBERNETES}, delay=set(), flaps={ADAPTIVE}),
-    "slow images": Claim(wasted=BOTH, delay={ADAPTIVE}, flaps=BOTH),
+    "slow images": Claim(wasted={DASK_KUBERNETES}, delay=BOTH, flaps=BOTH),
     "sawtooth": Claim(wasted=BOTH, delay=set(), flaps=BOTH),
     "long tasks": Claim(wasted={DASK_KUBERNETES}, delay=BOTH, flaps=set()),
     "notebook": Claim(wasted=BOTH, delay=set(), flaps=BOTH),
-    "stages": Claim(wasted=BOTH, delay={ADAPTIVE}, flaps=BOTH),
+    "stages": Claim(wasted=BOTH, delay=BOTH, flaps=BOTH),
     "recorded": Claim(wasted=BOTH, delay={ADAPTIVE}, flaps=BOTH),
 }
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SEEDS = range(11, 21)
 """None of those that the comparison is drawn from."""
 
-MARGIN = 0.05
+MARGIN = 0.1
 """By what part they are to wait less: on other loads of the same kinds, delays differ by as much."""
 
 PATIENCE = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -166,11 +166,11 @@ def test_the_same_answer_changes_nothing_that_is_remembered() -> None:
     [
         ((), None, 10),
         ((), 4, 10),
-        ((), 80, 20),
+        ((), 80, 40),
         ((), 4000, 300),
         # It is known already that the image is slow.
-        ((100, 180), None, 45),
-        ((100,), 40, 25),
+        ((100, 180), None, 90),
+        ((100,), 40, 50),
     ],
 )
 def test_holds_for_a_part_of_how_long_a_worker_takes_to_start(
