@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dask_k8s_operator.domain.cluster import Idle, IdleAction
+from dask_k8s_operator.domain.conditions import Condition
 from dask_k8s_operator.domain.snapshot import NotAsked, Unreachable
-from dask_k8s_operator.domain.status import Condition
 
 if TYPE_CHECKING:
     from dask_k8s_operator.domain.cluster import Cluster

@@ -10,6 +10,7 @@ from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Plan
 from dask_k8s_operator.domain.blockage import why_blocked
 from dask_k8s_operator.domain.cluster import Cluster, Retiring
+from dask_k8s_operator.domain.conditions import NO_TIME
 from dask_k8s_operator.domain.handover import can_be_taken_back, learn, requests
 from dask_k8s_operator.domain.manifests import scheduler_deployment, scheduler_service, worker_pod
 from dask_k8s_operator.domain.retirement import Holdings
@@ -17,7 +18,7 @@ from dask_k8s_operator.domain.revision import outdated
 from dask_k8s_operator.domain.rollout import is_rolling, plain, roll
 from dask_k8s_operator.domain.scaling import scale
 from dask_k8s_operator.domain.snapshot import QUICK_EXIT
-from dask_k8s_operator.domain.status import NO_TIME, cluster_status
+from dask_k8s_operator.domain.status import cluster_status
 from dask_k8s_operator.domain.templates import ask_again_after, with_faults
 
 if TYPE_CHECKING:

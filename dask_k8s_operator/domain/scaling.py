@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from dask_k8s_operator.domain.actions import DeleteCluster, Scale
 from dask_k8s_operator.domain.autoscale import Memory, Workforce, decide
 from dask_k8s_operator.domain.cluster import IdleAction
+from dask_k8s_operator.domain.conditions import Condition
 from dask_k8s_operator.domain.idle import is_due, judge, sleeps, unused
 from dask_k8s_operator.domain.snapshot import NotAsked, Unreachable
-from dask_k8s_operator.domain.status import Condition
 from dask_k8s_operator.domain.workload import Question
 
 if TYPE_CHECKING:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain import conditions, names
+from dask_k8s_operator.domain.conditions import CREATION_REFUSED, Condition
 from dask_k8s_operator.domain.revision import first_revision, outdated, worker_revision
-from dask_k8s_operator.domain.rollout import progress
 from dask_k8s_operator.domain.templates import CONDITION as TEMPLATE_VALID
 
 if TYPE_CHECKING:
@@ -16,14 +15,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dask_k8s_operator.domain.actions import Create
-    from dask_k8s_operator.domain.cluster import Cluster, Retiring
+    from dask_k8s_operator.domain.cluster import Retiring
     from dask_k8s_operator.domain.scaling import Scaling
-    from dask_k8s_operator.domain.snapshot import Pod, Snapshot
+    from dask_k8s_operator.domain.snapshot import Snapshot
     from dask_k8s_operator.domain.templates import TemplateCheck
-
-CREATION_REFUSED = "CreationRefused"
-ENDED_AT_ONCE = "EndedAtOnce"
-NO_TIME = timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -77,8 +72,8 @@ def cluster_status(
     live = [pod for pod in snapshot.worker_pods if pod.live]
     ready = sum(pod.ready for pod in live)
     entries = [entry.to_status() for entry in retiring]
-    scheduler_ready = _scheduler_condition(snapshot, templates, now=now)
-    workers_ready = _workers_condition(snapshot, ready=ready, missing=missing, templates=templates, now=now)
+    scheduler_ready = conditions.scheduler_ready(snapshot, templates, now=now)
+    workers_ready = conditions.workers_ready(snapshot, ready=ready, missing=missing, templates=templates, now=now)
     return {
         "observedGeneration": cluster.generation,
         "scheduler": {
@@ -98,16 +93,16 @@ def cluster_status(
             **({} if scaling.memory is None else {"autoscale": scaling.memory.to_status()}),
         },
         **({} if scaling.idle_since is None else {"idleSince": scaling.idle_since.isoformat()}),
-        "conditions": _conditions(
+        "conditions": conditions.as_written(
             cluster.status,
             [
-                _ready_condition(scheduler_ready, workers_ready),
+                conditions.ready(scheduler_ready, workers_ready),
                 scheduler_ready,
                 workers_ready,
-                _progress_condition(snapshot, templates, now),
-                _template_condition(snapshot, missing=missing, templates=templates),
-                _blocked_condition(cluster, retiring, blocked),
-                _handover_condition(snapshot),
+                conditions.progressing(snapshot, templates, now),
+                conditions.template_valid(snapshot, missing=missing, templates=templates),
+                conditions.scale_down_blocked(cluster, retiring, blocked),
+                conditions.handover_possible(snapshot),
                 *scaling.conditions,
             ],
             generation=cluster.generation,
@@ -118,16 +113,16 @@ def cluster_status(
 
 def with_refusals(status: Mapping[str, Any], refusals: Iterable[Refusal], *, now: datetime) -> dict[str, Any]:
     """The status once it is known which creations the API server refused."""
-    conditions = {c["type"]: Condition.from_status(c) for c in status["conditions"]}
+    known = {c["type"]: Condition.from_status(c) for c in status["conditions"]}
     for refusal in refusals:
         ready = "WorkersReady" if refusal.kind == "Pod" else "SchedulerReady"
         message = f"the API server refused to create the {refusal.kind}: {refusal.message}"
-        conditions[ready] = Condition(ready, "False", CREATION_REFUSED, message)
+        known[ready] = Condition(ready, "False", CREATION_REFUSED, message)
         if refusal.invalid:
-            conditions[TEMPLATE_VALID] = Condition(TEMPLATE_VALID, "False", CREATION_REFUSED, message)
-    conditions["Ready"] = _ready_condition(conditions["SchedulerReady"], conditions["WorkersReady"])
+            known[TEMPLATE_VALID] = Condition(TEMPLATE_VALID, "False", CREATION_REFUSED, message)
+    known["Ready"] = conditions.ready(known["SchedulerReady"], known["WorkersReady"])
     generation = status["observedGeneration"]
-    return {**status, "conditions": _conditions(status, conditions.values(), generation=generation, now=now)}
+    return {**status, "conditions": conditions.as_written(status, known.values(), generation=generation, now=now)}
 
 
 def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,169 +135,3 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
         key: merge_patch(before.get(key) or {}, value) if isinstance(value, dict) else value
         for key, value in after.items()
     }
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A condition by the API conventions: a type that is True, False or Unknown, a reason, and words."""
-
-    type: str
-    status: str
-    reason: str
-    message: str
-
-    @classmethod
-    def from_status(cls, condition: Mapping[str, Any]) -> Condition:
-        """Read a condition of a status."""
-        return cls(condition["type"], condition["status"], condition["reason"], condition["message"])
-
-
-def _ready_condition(scheduler: Condition, workers: Condition) -> Condition:
-    for condition in (scheduler, workers):
-        if condition.status != "True":
-            return Condition("Ready", "False", condition.reason, condition.message)
-    return Condition("Ready", "True", "AllReady", workers.message)
-
-
-def _scheduler_condition(snapshot: Snapshot, templates: TemplateCheck, *, now: datetime) -> Condition:
-    kind = "SchedulerReady"
-    name = names.scheduler_name(snapshot.cluster.name)
-    owned = {"Deployment": snapshot.deployment, "Service": snapshot.service}
-    foreign = [what for what, found in owned.items() if found is not None and not found.ours]
-    if foreign:
-        message = f"there is a {foreign[0]} {name} that doesn't belong to this Cluster: delete it or rename the Cluster"
-        return Condition(kind, "False", "NameTaken", message)
-    if snapshot.deployment is not None and snapshot.deployment.ready and snapshot.service is not None:
-        return Condition(kind, "True", "Available", f"the scheduler listens at {name}")
-    refused = _still_refused(snapshot.cluster, kind)
-    complaint = templates.against(names.ROLE_SCHEDULER, other_too=not snapshot.worker_pods)
-    if None in owned.values() and complaint is not None:
-        return Condition(kind, "False", complaint.reason, complaint.message)
-    if None in owned.values() and refused is not None:
-        return refused
-    if troubled := _troubled(snapshot.scheduler_pods, now):
-        return Condition(kind, "False", *troubled)
-    return Condition(kind, "False", "Starting", f"waiting for Deployment {name} to be available")
-
-
-def _workers_condition(
-    snapshot: Snapshot, *, ready: int, missing: int, templates: TemplateCheck, now: datetime
-) -> Condition:
-    cluster = snapshot.cluster
-    kind, count = "WorkersReady", f"{ready} of {cluster.replicas} workers are ready"
-    complaint = templates.against(names.ROLE_WORKER, other_too=None in {snapshot.deployment, snapshot.service})
-    if complaint is not None and missing:
-        return Condition(kind, "False", complaint.reason, complaint.message)
-    refused = _still_refused(cluster, kind)
-    if refused is not None and missing:
-        return refused
-    if ready < cluster.replicas and (troubled := _troubled(snapshot.worker_pods, now)):
-        reason, message = troubled
-        return Condition(kind, "False", reason, f"{count}; {message}")
-    if ready < cluster.replicas and (ended := _ended_at_once(snapshot)):
-        return Condition(kind, "False", ENDED_AT_ONCE, f"{count}; {ended}")
-    before = _condition(cluster, kind)
-    # The next one is being made, and nothing says that it will fare better.
-    if ready < cluster.replicas and before is not None and before.reason == ENDED_AT_ONCE and _same_spec(cluster):
-        return before
-    if ready < cluster.replicas:
-        return Condition(kind, "False", "Starting", count)
-    return Condition(kind, "True", "AllReady", count)
-
-
-def _progress_condition(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -> Condition:
-    complaint = templates.of(names.ROLE_WORKER)
-    words = complaint.message if complaint is not None else None
-    return Condition("Progressing", *progress(snapshot.cluster, snapshot.worker_pods, words, now))
-
-
-def _template_condition(snapshot: Snapshot, *, missing: int, templates: TemplateCheck) -> Condition:
-    if templates.complaints:
-        messages = dict.fromkeys(complaint.message for complaint in templates.complaints)
-        return Condition(TEMPLATE_VALID, "False", templates.complaints[0].reason, "; ".join(messages))
-    if templates.unanswered is not None:
-        return Condition(TEMPLATE_VALID, "Unknown", "NotChecked", templates.unanswered)
-    refused = _still_refused(snapshot.cluster, TEMPLATE_VALID)
-    # Until all that the templates are for is there. True in between would be two writes for each try.
-    if refused is not None and (missing or None in {snapshot.deployment, snapshot.service}):
-        return refused
-    return Condition(TEMPLATE_VALID, "True", "Valid", "the API server takes what the templates say")
-
-
-def _blocked_condition(cluster: Cluster, retiring: Iterable[Retiring], blocked: str | None) -> Condition:
-    if blocked is None:
-        before = _condition(cluster, "ScaleDownBlocked")
-        # While the scheduler is asked once more, what it said last still holds: no False for the seconds in between.
-        if before is not None and before.status == "True" and any(entry.asked_again for entry in retiring):
-            return before
-        return Condition("ScaleDownBlocked", "False", "NothingBlocked", "no worker is kept against the replicas wanted")
-    return Condition("ScaleDownBlocked", "True", "DataHeld", blocked)
-
-
-def _handover_condition(snapshot: Snapshot) -> Condition:
-    kind = "HandoverPossible"
-    if failed := sorted((pod.name, pod.handover_trouble) for pod in snapshot.worker_pods if pod.handover_trouble):
-        name, trouble = failed[0]
-        return Condition(kind, "False", "HookFailed", f"Pod {name} was deleted and kept its data to itself: {trouble}")
-    before = _condition(snapshot.cluster, kind)
-    # That pod is gone in a moment; what was wrong with it is wrong with the others, until the spec changes.
-    if before is not None and before.status == "False" and _same_spec(snapshot.cluster):
-        return before
-    message = "no worker whose pod was deleted has said that it could not hand its data over"
-    return Condition(kind, "True", "NoFailure", message)
-
-
-def _troubled(pods: Iterable[Pod], now: datetime) -> tuple[str, str] | None:
-    """The reason and the message for the first pod that is in trouble, or else for the first that takes long."""
-    live = sorted((pod for pod in pods if pod.live), key=lambda pod: pod.name)
-    known = [(pod, pod.trouble) for pod in live if pod.trouble]
-    slow = [(pod, pod.delay.trouble) for pod in live if pod.delay and pod.delay.left(now) <= NO_TIME]
-    pod, trouble = next(iter((*known, *slow)), (None, None))
-    return (trouble.reason, f"Pod {pod.name}: {trouble.message}") if pod and trouble else None
-
-
-def _ended_at_once(snapshot: Snapshot) -> str | None:
-    retiring = {entry.uid for entry in snapshot.cluster.retiring}
-    found = sorted(pod.name for pod in snapshot.worker_pods if pod.ended_at_once and pod.uid not in retiring)
-    return f"Pod {found[0]}: its worker ended as soon as it began: does its command start one?" if found else None
-
-
-def _same_spec(cluster: Cluster) -> bool:
-    return bool(cluster.status.get("observedGeneration") == cluster.generation)
-
-
-def _still_refused(cluster: Cluster, kind: str) -> Condition | None:
-    """The refusal that stands in the status, as long as the spec that caused it does."""
-    found = _condition(cluster, kind)
-    return found if found is not None and found.reason == CREATION_REFUSED and _same_spec(cluster) else None
-
-
-def _condition(cluster: Cluster, kind: str) -> Condition | None:
-    """A condition as it was read."""
-    for condition in cluster.status.get("conditions", ()):
-        if condition["type"] == kind:
-            return Condition.from_status(condition)
-    return None
-
-
-def _conditions(
-    status: Mapping[str, Any], conditions: Iterable[Condition], *, generation: int, now: datetime
-) -> list[dict[str, Any]]:
-    before = {condition["type"]: condition for condition in status.get("conditions", ())}
-    written = []
-    for condition in conditions:
-        old = before.get(condition.type)
-        unchanged = old is not None and old["status"] == condition.status
-        written.append(
-            {
-                "type": condition.type,
-                "status": condition.status,
-                "observedGeneration": generation,
-                "lastTransitionTime": old["lastTransitionTime"]
-                if old is not None and unchanged
-                else now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "reason": condition.reason,
-                "message": condition.message,
-            }
-        )
-    return written

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from dask_k8s_operator.domain.actions import Drain, Retire
+from dask_k8s_operator.domain.conditions import Condition
 from dask_k8s_operator.domain.planner import POLL, needs_scheduler
 from dask_k8s_operator.domain.snapshot import Detail, Listed, Pod, RetireCalls, Worker
-from dask_k8s_operator.domain.status import Condition
 from tests.unit.builders import (
     DOWN,
     addresses,
