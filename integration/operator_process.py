@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from integration.dask_cluster import CHECKOUT
 from integration.kube import Kube, TooLate
 
 if TYPE_CHECKING:
@@ -31,20 +32,25 @@ class Ended:
 class OperatorProcess:
     """`dask-k8s-operator run` for one namespace."""
 
-    def __init__(self, kube: Kube, log: Path, *arguments: str) -> None:
+    def __init__(self, kube: Kube, log: Path, *arguments: str, source: Path = CHECKOUT) -> None:
         """Start it.
 
         Args:
             kube: its namespace.
             log: where its log goes.
             arguments: further ones for `run`.
+            source: the checkout whose operator it is.
         """
         self._kube = kube
         self._log = log
         command = [sys.executable, "-m", "dask_k8s_operator", "run", f"--namespace={kube.namespace}"]
         with log.open("w") as file:
+            # `python -m` takes the package from the working directory before any that is installed.
             self._process = subprocess.Popen(
-                [*command, "--health-address=127.0.0.1:0", *arguments], stdout=file, stderr=subprocess.STDOUT
+                [*command, "--health-address=127.0.0.1:0", *arguments],
+                cwd=source,
+                stdout=file,
+                stderr=subprocess.STDOUT,
             )
 
     def log(self) -> str:
@@ -77,10 +83,10 @@ class OperatorProcess:
 
 
 @contextmanager
-def running(kube: Kube, folder: Path, *arguments: str) -> Iterator[OperatorProcess]:
+def running(kube: Kube, folder: Path, *arguments: str, source: Path = CHECKOUT) -> Iterator[OperatorProcess]:
     """An operator that looks after a namespace until the end, or until the test has ended it."""
     number = len(list(folder.glob("operator-*.log")))
-    operator = OperatorProcess(kube, folder / f"operator-{number}.log", *arguments)
+    operator = OperatorProcess(kube, folder / f"operator-{number}.log", *arguments, source=source)
     try:
         operator.wait_logged("looking after the Clusters of", timeout=_START_SECONDS)
         yield operator
