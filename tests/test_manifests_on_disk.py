@@ -231,6 +231,7 @@ class TestResourceDefinition:
             "Updated",
             "Retiring",
             "Scheduler",
+            "State",
             "Age",
             "Address",
         ]

@@ -11,7 +11,7 @@ from dask_k8s_operator.domain.rollout import progress
 from dask_k8s_operator.domain.templates import CONDITION as TEMPLATE_VALID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from dask_k8s_operator.domain.cluster import Cluster, Retiring
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CREATION_REFUSED = "CreationRefused"
 ENDED_AT_ONCE = "EndedAtOnce"
 NO_TIME = timedelta(0)
+
+_NAMED = 5
+"""So many pods are named; for more than that there is a count."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,16 @@ def scale_down_blocked(cluster: Cluster, retiring: Iterable[Retiring], blocked: 
             return before
         return Condition("ScaleDownBlocked", "False", "NothingBlocked", "no worker is kept against the replicas wanted")
     return Condition("ScaleDownBlocked", "True", "DataHeld", blocked)
+
+
+def retiring(entries: Sequence[Retiring]) -> Condition:
+    """`Retiring`: which workers are on their way out. Without figures that change while data moves."""
+    if not entries:
+        return Condition("Retiring", "False", "NobodyLeaves", "no worker is on its way out")
+    pods = ", ".join(entry.name for entry in entries[:_NAMED])
+    more = f" and {len(entries) - _NAMED} more" if len(entries) > _NAMED else ""
+    who = "1 worker hands over and leaves" if len(entries) == 1 else f"{len(entries)} workers hand over and leave"
+    return Condition("Retiring", "True", "HandingOver", f"{who}: {pods}{more}")
 
 
 def handover_possible(snapshot: Snapshot) -> Condition:

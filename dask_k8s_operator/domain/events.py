@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dask_k8s_operator.domain.actions import Create, DeleteCluster, DeletePod, Drain, Retire, Scale
+from dask_k8s_operator.domain.rollout import ROLLED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,7 @@ _GOOD = {"ScaleDownBlocked": "False"}
 _BY_THEMSELVES = frozenset({"Ready"})
 """Conditions that repeat others."""
 
-_NEITHER = frozenset({"Idle"})
+_NEITHER = frozenset({"Idle", "Retiring"})
 """Conditions that are neither good nor bad."""
 
 _PATIENT = frozenset({"Starting", "NotCreated"})
@@ -73,7 +74,7 @@ def of_actions(actions: Iterable[Action]) -> list[Event]:
 
 
 def of_conditions(before: Status, after: Status) -> list[Event]:
-    """What turned bad, or bad in another way, and that the Cluster became ready.
+    """What turned bad, or bad in another way, and that the Cluster became ready or a rollout came to its end.
 
     Args:
         before: the status that stood.
@@ -87,6 +88,8 @@ def of_conditions(before: Status, after: Status) -> list[Event]:
         news = any(was.get(key) != condition[key] for key in ("status", "reason", "message"))
         if kind == "Ready" and condition["status"] == "True" and was.get("status") != "True":
             events.append(Event("Normal", "Ready", condition["message"]))
+        if condition["reason"] == ROLLED_OUT and was.get("reason") not in {None, ROLLED_OUT}:
+            events.append(Event("Normal", ROLLED_OUT, condition["message"]))
         if bad and news and kind not in _BY_THEMSELVES | _NEITHER and condition["reason"] not in _PATIENT:
             reason = kind if kind in _GOOD else condition["reason"]
             events.append(Event("Warning", reason, condition["message"]))

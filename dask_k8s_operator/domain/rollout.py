@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from dask_k8s_operator.domain.retirement import Holdings
     from dask_k8s_operator.domain.snapshot import Pod
 
+ROLLED_OUT = "RolloutComplete"
+
 DEADLINE = timedelta(minutes=10)
 """A new worker that isn't ready after this time is taken for one that never will be, as for a Deployment."""
 
@@ -110,7 +112,7 @@ def progress(cluster: Cluster, pods: tuple[Pod, ...], complaint: str | None, now
     revision, old = worker_revision(cluster), outdated(cluster, pods)
     live = [pod for pod in pods if pod.live]
     if not old:
-        return "True", "RolloutComplete", f"all workers are of revision {revision}"
+        return "True", ROLLED_OUT, f"all workers are of revision {revision}"
     count = f"{len(live) - len(old)} of {len(live)} workers are of revision {revision}"
     stay = f"{count}, the others stay until it works or is reverted"
     if not cluster.update.rolling:

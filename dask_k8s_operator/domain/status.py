@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dask_k8s_operator.domain import conditions, names
 from dask_k8s_operator.domain.conditions import CREATION_REFUSED, Condition
 from dask_k8s_operator.domain.revision import first_revision, outdated, worker_revision
+from dask_k8s_operator.domain.summary import summary
 from dask_k8s_operator.domain.templates import CONDITION as TEMPLATE_VALID
 
 if TYPE_CHECKING:
@@ -74,8 +75,20 @@ def cluster_status(
     entries = [entry.to_status() for entry in retiring]
     scheduler_ready = conditions.scheduler_ready(snapshot, templates, now=now)
     workers_ready = conditions.workers_ready(snapshot, ready=ready, missing=missing, templates=templates, now=now)
+    told = [
+        conditions.ready(scheduler_ready, workers_ready),
+        scheduler_ready,
+        workers_ready,
+        conditions.progressing(snapshot, templates, now),
+        conditions.template_valid(snapshot, missing=missing, templates=templates),
+        conditions.retiring(retiring),
+        conditions.scale_down_blocked(cluster, retiring, blocked),
+        conditions.handover_possible(snapshot),
+        *scaling.conditions,
+    ]
     return {
         "observedGeneration": cluster.generation,
+        "state": summary(told),
         "scheduler": {
             "address": names.scheduler_address(cluster.name, cluster.namespace),
             "dashboard": names.dashboard_address(cluster.name, cluster.namespace),
@@ -93,21 +106,7 @@ def cluster_status(
             **({} if scaling.memory is None else {"autoscale": scaling.memory.to_status()}),
         },
         **({} if scaling.idle_since is None else {"idleSince": scaling.idle_since.isoformat()}),
-        "conditions": conditions.as_written(
-            cluster.status,
-            [
-                conditions.ready(scheduler_ready, workers_ready),
-                scheduler_ready,
-                workers_ready,
-                conditions.progressing(snapshot, templates, now),
-                conditions.template_valid(snapshot, missing=missing, templates=templates),
-                conditions.scale_down_blocked(cluster, retiring, blocked),
-                conditions.handover_possible(snapshot),
-                *scaling.conditions,
-            ],
-            generation=cluster.generation,
-            now=now,
-        ),
+        "conditions": conditions.as_written(cluster.status, told, generation=cluster.generation, now=now),
     }
 
 
@@ -122,7 +121,8 @@ def with_refusals(status: Mapping[str, Any], refusals: Iterable[Refusal], *, now
             known[TEMPLATE_VALID] = Condition(TEMPLATE_VALID, "False", CREATION_REFUSED, message)
     known["Ready"] = conditions.ready(known["SchedulerReady"], known["WorkersReady"])
     generation = status["observedGeneration"]
-    return {**status, "conditions": conditions.as_written(status, known.values(), generation=generation, now=now)}
+    written = conditions.as_written(status, known.values(), generation=generation, now=now)
+    return {**status, "state": summary(known.values()), "conditions": written}
 
 
 def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,13 @@ def test_nothing_happened() -> None:
         ),
         ([], [condition("ScaleDownBlocked", "False")], []),
         ([], [condition("Idle", "False", "InUse")], []),
+        ([], [condition("Retiring", "True", "HandingOver")], []),
+        ([], [condition("Progressing", "True", "RolloutComplete")], []),
+        (
+            [condition("Progressing", "True", "NewRevisionProgressing")],
+            [condition("Progressing", "True", "RolloutComplete")],
+            [Event("Normal", "RolloutComplete", "because")],
+        ),
         (
             [],
             [condition("Autoscaling", "False", "HorizontalPodAutoscaler")],

@@ -55,6 +55,7 @@ def test_all_of_it() -> None:
     common = {"observedGeneration": 3, "lastTransitionTime": "2026-03-01T12:00:00Z"}
     assert decided.status == {
         "observedGeneration": 3,
+        "state": "Retiring",
         "scheduler": {
             "address": "tcp://team-a-scheduler.science.svc:8786",
             "dashboard": "http://team-a-scheduler.science.svc:8787",
@@ -109,6 +110,13 @@ def test_all_of_it() -> None:
                 "status": "True",
                 "reason": "Valid",
                 "message": "the API server takes what the templates say",
+            },
+            {
+                **common,
+                "type": "Retiring",
+                "status": "True",
+                "reason": "HandingOver",
+                "message": "1 worker hands over and leaves: c",
             },
             {
                 **common,
@@ -446,6 +454,6 @@ def reasons(decided: Plan) -> set[str]:
 
 
 def without_conditions(decided: Plan) -> dict[str, Any]:
-    """The status without its conditions."""
+    """The status without its conditions, and the word that sums them up."""
     assert decided.status is not None
-    return {key: value for key, value in decided.status.items() if key != "conditions"}
+    return {key: value for key, value in decided.status.items() if key not in {"conditions", "state"}}
