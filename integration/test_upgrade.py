@@ -31,7 +31,7 @@ BEFORE = {
 DIRECT = "--scheduler-access=direct"
 
 
-@pytest.fixture(params=BEFORE.values(), ids=BEFORE.keys())
+@pytest.fixture(params=list(BEFORE.values()), ids=list(BEFORE))
 def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A checkout of an earlier operator."""
     file = request.param
