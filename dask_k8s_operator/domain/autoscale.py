@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from statistics import median
+from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ The longer another takes to start, the longer it is worth while to keep one that
 SHORTEST_HOLD = timedelta(seconds=10)
 
 LONGEST_HOLD = timedelta(seconds=300)
+
+LONGEST_STARTUP = timedelta(minutes=15)
+"""What took longer waited for something, such as a node, that the next worker may not have to wait for."""
 
 REMEMBERED = 5
 """How many levels are remembered. Fewer hold workers for a little longer than the window, and nothing else."""
@@ -103,7 +106,7 @@ class Workforce:
     Attributes:
         ready: how many work.
         starting: for how long each of the others has been starting.
-        startup: how long those that work took to start, half of them less; None where there are none.
+        startup: how long those that work took to start, half of them no longer; None where that isn't known of any.
     """
 
     ready: int
@@ -114,11 +117,11 @@ class Workforce:
     def of(cls, pods: Iterable[Pod], now: datetime) -> Workforce:
         """Read it from the Cluster's worker pods."""
         live = [pod for pod in pods if pod.live]
-        took = [(pod.ready_since - pod.created).total_seconds() for pod in live if pod.ready_since is not None]
+        took = [pod.startup for pod in live if pod.startup is not None]
         return cls(
             ready=sum(pod.ready for pod in live),
             starting=tuple(max(now - pod.created, timedelta(0)) for pod in live if not pod.ready),
-            startup=timedelta(seconds=round(median(took))) if took else None,
+            startup=median_low(took) if took else None,
         )
 
     def work_until(self, pace: Pace) -> timedelta:
@@ -163,7 +166,8 @@ class Memory:
         if workforce.startup is None:
             return self
         known = self.pace.threads if self.pace else 1
-        return replace(self, pace=Pace(workforce.startup, max(round(threads), 1) if threads else known))
+        startup = min(workforce.startup, LONGEST_STARTUP)
+        return replace(self, pace=Pace(startup, max(round(threads), 1) if threads else known))
 
     def forget_levels(self) -> Memory:
         """What is left when nothing is known of the last looks."""

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 QUICK_EXIT = timedelta(seconds=10)
 """A worker that ends within this time is replaced only this long after, lest a wrong command spins."""
 
+LONGEST_BOOT = timedelta(minutes=15)
+"""A worker that became ready this long after its process began has been ready before, and unready in between."""
+
 
 @dataclass(frozen=True, order=True)
 class Worker:
@@ -47,7 +50,8 @@ class Pod:
         terminating: somebody has asked for its deletion.
         ran_seconds: how long the Dask container of a finished pod ran, where the kubelet reports it.
         finished_at: when it ended.
-        ready_since: when it became ready; None: it isn't.
+        startup: how long it took from its creation until it was ready for the first time; None: it isn't, or nobody
+            knows that any more.
         trouble: what keeps its containers from running.
         delay: what it waits for, though nothing is known to be wrong.
         handover_trouble: why its preStop hook could not hand its data over, where it had to say so.
@@ -65,7 +69,7 @@ class Pod:
     deletion_cost: int = 0
     ran_seconds: float | None = None
     finished_at: datetime | None = None
-    ready_since: datetime | None = None
+    startup: timedelta | None = None
     trouble: Trouble | None = None
     delay: Delay | None = None
     handover_trouble: str | None = None
@@ -99,7 +103,7 @@ class Pod:
             deletion_cost=_deletion_cost(metadata),
             ran_seconds=(done - begun).total_seconds() if begun and done else None,
             finished_at=done,
-            ready_since=_time(ready.get("lastTransitionTime")) if ready else None,
+            startup=_startup(metadata, state, ready) if ready else None,
             trouble=find_trouble(manifest, container),
             delay=find_delay(manifest, container),
             handover_trouble=handover_trouble(state),
@@ -269,6 +273,15 @@ def _container_status(status: Mapping[str, Any], container: str) -> Mapping[str,
         if state["name"] == container:
             return dict(state)
     return {}
+
+
+def _startup(metadata: Mapping[str, Any], state: Mapping[str, Any], ready: Mapping[str, Any]) -> timedelta | None:
+    """How long the start took, where what is told is about the start: the condition only has its last transition."""
+    begun = _time(state.get("state", {}).get("running", {}).get("startedAt"))
+    since = _time(ready.get("lastTransitionTime"))
+    if begun is None or since is None or state.get("restartCount", 0) > 0 or since - begun > LONGEST_BOOT:
+        return None
+    return since - datetime.fromisoformat(metadata["creationTimestamp"])
 
 
 def _deletion_cost(metadata: Mapping[str, Any]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from statistics import median
+from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
 from distributed.deploy.adaptive_core import AdaptiveCore
@@ -75,7 +75,7 @@ class Operator(Rule):
         return Workforce(
             ready=len(took),
             starting=tuple(timedelta(seconds=world.now - pod.created) for pod in live if pod.ready is None),
-            startup=timedelta(seconds=round(median(took))) if took else None,
+            startup=timedelta(seconds=round(median_low(took))) if took else None,
         )
 
 

@@ -223,21 +223,24 @@ def test_learns_how_workers_start_and_keeps_that_when_they_are_gone() -> None:
     assert learnt.learn(workforce(0), threads=None) == learnt
     assert learnt.learn(workforce(1, startup=9), threads=None).pace == Pace(timedelta(seconds=9), threads=2)
     assert Memory(enough=(Level(1, at(0)),), pace=learnt.pace).forget_levels() == learnt
+    assert Memory().learn(workforce(1, startup=7200), threads=None).pace == Pace(timedelta(minutes=15))
 
 
 def test_reads_the_workforce_from_the_pods() -> None:
     seen = [
-        pod("a", age=100, ready_since=at(-90)),
-        pod("b", age=100, ready_since=at(-70)),
-        pod("c", age=100, ready_since=at(-60)),
+        pod("a", age=100, startup=timedelta(seconds=10)),
+        pod("b", age=100, startup=timedelta(seconds=30)),
+        pod("c", age=100, startup=timedelta(seconds=40)),
+        pod("i", age=100, startup=timedelta(seconds=50)),
+        pod("j", age=9000),  # has been unready since it started
         pod("d", age=20, ready=False),
         pending("e", age=5),
-        pod("f", age=3, terminating=True, ready_since=at(-1)),
+        pod("f", age=3, terminating=True, startup=timedelta(seconds=2)),
         finished("g"),
         pending("h", age=-1),  # by a clock that is ahead of ours
     ]
     ages = (timedelta(seconds=20), timedelta(seconds=5), timedelta(0))
-    assert Workforce.of(seen, at(0)) == Workforce(ready=3, starting=ages, startup=timedelta(seconds=30))
+    assert Workforce.of(seen, at(0)) == Workforce(ready=5, starting=ages, startup=timedelta(seconds=30))
     assert Workforce.of([], at(0)) == Workforce(ready=0)
 
 

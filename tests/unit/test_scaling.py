@@ -80,7 +80,7 @@ def test_a_scheduler_that_is_not_ready_is_not_asked(state: dict[str, Any], sched
 def test_how_long_workers_take_to_start_is_asked_with() -> None:
     asked = cluster(2, autoscale=spec())
     assert question(asked, OURS, (), NOW) == Question(pace=None)
-    started = pods("ab", ready_since=at(-3500))
+    started = pods("ab", startup=timedelta(seconds=70))
     assert question(asked, OURS, started, NOW) == Question(Pace(startup=timedelta(seconds=70)))
     remembered = replace(asked, status={"workers": {"autoscale": {"startupSeconds": 30, "threads": 4}}})
     assert question(remembered, OURS, (), NOW) == Question(Pace(startup=timedelta(seconds=30), threads=4))
@@ -169,7 +169,7 @@ def test_workers_on_their_way_out_are_no_workforce() -> None:
 )
 def test_when_it_leaves_the_number_alone(around: dict[str, Any], status: str, reason: str, message: str) -> None:
     """And how long fewer have been enough is not known any more, unlike how long workers take to start."""
-    before = snapshot(pods("ab", ready_since=at(-3500)), replicas=2, autoscale=spec(), workload=asking(1))
+    before = snapshot(pods("ab", startup=timedelta(seconds=70)), replicas=2, autoscale=spec(), workload=asking(1))
     seen = follow(before, plan(before, NOW), **around)
     decided = plan(seen, at(1000))
     assert written(decided) is None
@@ -187,7 +187,7 @@ def test_a_number_out_of_bounds_is_left_to_the_other_autoscaler_too() -> None:
 
 def test_nothing_is_written_again_while_it_changes_nothing() -> None:
     seen = snapshot(
-        (*pods("ab", ready_since=at(-3500)), pending("c")), replicas=3, autoscale=spec(), workload=asking(3)
+        (*pods("ab", startup=timedelta(seconds=70)), pending("c")), replicas=3, autoscale=spec(), workload=asking(3)
     )
     seen = follow(seen, plan(seen, NOW))
     for second in range(0, 60, 5):

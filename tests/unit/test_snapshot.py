@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -98,6 +98,26 @@ def test_terminating() -> None:
 @pytest.mark.parametrize("conditions", [[], [{"type": "Ready", "status": "False"}], [{"type": "X", "status": "True"}]])
 def test_not_ready(conditions: list[dict[str, str]]) -> None:
     assert not read({"conditions": conditions}).ready
+
+
+@pytest.mark.parametrize(
+    ("begun", "ready", "restarts", "seconds"),
+    [
+        pytest.param("11:00:40", "11:01:10", 0, 70, id="it has been ready ever since"),
+        pytest.param("11:00:40", "11:15:40", 0, 940, id="a worker that takes its time"),
+        pytest.param("11:00:40", "12:59:00", 0, None, id="its node was lost for a while, two hours later"),
+        pytest.param("12:58:55", "12:59:00", 1, None, id="its container was restarted, two hours later"),
+        pytest.param(None, "11:01:10", 0, None, id="nobody says when it began"),
+        pytest.param("11:00:40", None, 0, None, id="nobody says when it was ready"),
+    ],
+)
+def test_how_long_it_took_to_start(begun: str | None, ready: str | None, restarts: int, seconds: float | None) -> None:
+    def time(text: str | None) -> str | None:
+        return None if text is None else f"2026-03-01T{text}Z"
+
+    running = container({"running": {"startedAt": time(begun)}}, restartCount=restarts)
+    found = read(running | {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": time(ready)}]})
+    assert found.startup == (None if seconds is None else timedelta(seconds=seconds))
 
 
 def test_how_long_a_finished_one_ran() -> None:
