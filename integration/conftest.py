@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from integration.cluster import hints
 from integration.kube import Kube, TooLate
 from integration.session import SESSION_LABEL, InstalledOperator, Session
 
@@ -70,7 +71,7 @@ def pytest_runtest_makereport(
 def session(pytestconfig: pytest.Config) -> Session:
     """The session, for whose images and operator there are fixtures of their own."""
     if shutil.which("kubectl") is None:
-        pytest.fail("there is no kubectl here: run this by `python -m integration.cluster run python -m pytest …`")
+        pytest.fail(f"there is no kubectl here: run this by `{hints.nox('integration', '-k', 'NAME')}`")
     return pytestconfig.stash[SESSION]
 
 

@@ -54,6 +54,10 @@ class KubectlError(Exception):
         self.stderr = stderr
 
 
+class NotOurs(Exception):
+    """A namespace is somebody else's; it is left as it is."""
+
+
 class TooLate(AssertionError):
     """A condition did not come about in time; the message has the state of the namespace and the operator's log."""
 
@@ -108,14 +112,32 @@ class Kube:
         return self.run("apply", f"--kustomize={folder}", *arguments)
 
     def create_namespace(self) -> None:
-        """Create the namespace, where only pods within the `restricted` Pod Security Standard may run."""
+        """Create the namespace, where only pods within the `restricted` Pod Security Standard may run.
+
+        Raises:
+            NotOurs: there is one of this name that wasn't made so, from this checkout.
+        """
+        self._refuse_others()
         manifest = existing.namespace(self.namespace, paths=Paths.here())
         manifest["metadata"]["labels"][_ENFORCED_LABEL] = "restricted"
-        self.apply(manifest)
+        # On the server's side, or else `kubectl apply` of a kustomization with this namespace would take our label off.
+        self.apply(manifest, arguments=("--server-side", "--force-conflicts"))
 
     def delete_namespace(self, *, wait: bool) -> None:
-        """Delete the namespace with all that is in it."""
+        """Delete the namespace with all that is in it.
+
+        Raises:
+            NotOurs: it wasn't made by `create_namespace` from this checkout.
+        """
+        self._refuse_others()
         self.run("delete", "namespace", self.namespace, "--ignore-not-found", f"--wait={json.dumps(wait)}")
+
+    def _refuse_others(self) -> None:
+        found = self.run("get", "namespace", self.namespace, "--ignore-not-found", "--output=json").strip()
+        if found and existing.NAMESPACE_LABEL not in (labels := json.loads(found)["metadata"].get("labels", {})):
+            raise NotOurs(f"there is a namespace {self.namespace}, and it is none that this project's tools have made")
+        if found and (theirs := labels[existing.NAMESPACE_LABEL]) != Paths.here().key:
+            raise NotOurs(f"the namespace {self.namespace} belongs to another checkout, {theirs}")
 
     def get(self, kind: str, name: str) -> Manifest:
         """Read one object."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from integration.chaos.soak import NAMESPACE
+from integration.cluster import hints
 from integration.cluster.cli import ask
 from integration.cluster.local import Local
 from integration.cluster.paths import CLUSTER_VARIABLE, Paths
@@ -68,8 +69,7 @@ def _run(*, minutes: float, seed: int, evidence: Path | None, keep: bool) -> int
         )
     finally:
         if keep or found_running:
-            run = f"{CLUSTER_VARIABLE}={os.environ[CLUSTER_VARIABLE]} python -m integration.cluster run"
-            say(f"Left as it is: {run} kubectl --namespace={NAMESPACE} get clusters,pods")
+            say(f"Left as it is: {hints.cluster('run', 'kubectl', f'--namespace={NAMESPACE}', 'get', 'clusters,pods')}")
         else:
             provider.down()
 

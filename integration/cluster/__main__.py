@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from integration.cluster import hints
 from integration.cluster.cli import main
 
-main(prog_name="python -m integration.cluster")
+main(prog_name=f"{hints.cluster()} --")

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 from integration.cluster.existing import Existing
 from integration.cluster.k3s import K3s
 from integration.cluster.local import Local
-from integration.cluster.paths import Paths
+from integration.cluster.paths import KUBECONFIG_VARIABLE, Paths
 from integration.cluster.progress import say
 from integration.cluster.provider import Provider, ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-KUBECONFIG_VARIABLE = "DASK_K8S_TEST_KUBECONFIG"
-"""Names the kubeconfig of an existing cluster to use, as the option `--kubeconfig` does."""
 
 
 def select(

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from integration.cluster.choice import KUBECONFIG_VARIABLE, select
+from integration.cluster import forward, hints
+from integration.cluster.choice import select
 from integration.cluster.components import components
-from integration.cluster.paths import CLUSTER_VARIABLE, Paths
+from integration.cluster.paths import CLUSTER_VARIABLE, KUBECONFIG_VARIABLE, Paths
 from integration.cluster.progress import say, step
 from integration.cluster.provider import ProviderError
 
@@ -59,7 +60,7 @@ def up(kubeconfig: Path | None, yes: bool) -> None:
         images = provider.images()
     say(f"operator image: {images.operator}")
     say(f"Dask image: {images.dask}")
-    say("Try: python -m integration.cluster run kubectl get nodes")
+    say(f"Try: {hints.cluster('run', 'kubectl', 'get', 'nodes', kubeconfig=kubeconfig)}")
 
 
 @main.command()
@@ -109,6 +110,17 @@ def load(kubeconfig: Path | None, image: str) -> None:
 def run(kubeconfig: Path | None, command: Sequence[str]) -> None:
     """Run COMMAND with KUBECONFIG set and the cluster's network and DNS reachable; passes its exit status on."""
     sys.exit(select(kubeconfig=kubeconfig).run(command))
+
+
+@main.command("forward")
+@click.option("--namespace", default="default", show_default=True, help="The namespace of SERVICE.")
+@click.argument("service")
+@click.argument("port", type=int)
+@click.pass_obj
+def forward_command(kubeconfig: Path | None, namespace: str, service: str, port: int) -> None:
+    """Make PORT of SERVICE reachable on this machine, for a browser, say, until Ctrl-C."""
+    provider = select(kubeconfig=kubeconfig)
+    sys.exit(forward.forward(provider, namespace=namespace, service=service, port=port))
 
 
 def ask(plans: Sequence[str]) -> bool:

@@ -24,7 +24,7 @@ from integration.cluster.cache import digest, digest_files, lock
 from integration.cluster.images import Image, dask_image, operator_image
 from integration.cluster.node_images import archived_references
 from integration.cluster.progress import say, step
-from integration.cluster.provider import Images, ProviderError, Verdict
+from integration.cluster.provider import Images, ProviderError, Verdict, not_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -182,7 +182,7 @@ class K3s:
     def _adopted(self) -> _Server:
         server = _Server(self._paths)
         if not server.adopt():
-            raise ProviderError("the cluster is not up; `python -m integration.cluster up` brings it up")
+            raise not_up()
         return server
 
     def _provide(self, server: _Server, wanted: Image, arguments: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ from integration.cluster.components import components
 from integration.cluster.images import Builder, dask_image, operator_image
 from integration.cluster.node_images import NodeImages
 from integration.cluster.progress import say, step
-from integration.cluster.provider import Images, ProviderError, Verdict
+from integration.cluster.provider import Images, ProviderError, Verdict, not_up
 from integration.cluster.static_images import write_pause_archive
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from integration.cluster.paths import Paths
 
-_NOT_UP = "the cluster is not up; `python -m integration.cluster up` brings it up"
 _READY_SECONDS = 120
 _REVIVAL_SECONDS = 30
 _TICK = 0.05
@@ -137,7 +136,7 @@ class Local:
         """
         found = self._ready_node()
         if found is None:
-            raise ProviderError(_NOT_UP)
+            raise not_up()
         # A mount namespace of its own, so that the names of Services are looked up at the node's DNS server.
         script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
         resolve = ["unshare", "--mount", "--propagation=private", "sh", "-c", script]
@@ -256,7 +255,7 @@ class Local:
     def _runtime(self) -> NodeImages:
         found = self._ready_node()
         if found is None:
-            raise ProviderError(_NOT_UP)
+            raise not_up()
         return NodeImages(found, ctr=host.inspect(self._paths.cache).program("ctr"))
 
     def _builder(self) -> Builder:

@@ -11,6 +11,9 @@ from typing import Self
 CLUSTER_VARIABLE = "DASK_K8S_TEST_CLUSTER"
 """Names a further cluster of the same checkout; empty or unset: the checkout's ordinary one."""
 
+KUBECONFIG_VARIABLE = "DASK_K8S_TEST_KUBECONFIG"
+"""Names the kubeconfig of an existing cluster to use, as the option `--kubeconfig` does."""
+
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 

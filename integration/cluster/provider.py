@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from integration.cluster import hints
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -28,6 +30,11 @@ class Images:
 
 class ProviderError(Exception):
     """The cluster can't be had; the message says what is wrong and what to do about it."""
+
+
+def not_up() -> ProviderError:
+    """The error of what needs a cluster that is up."""
+    return ProviderError(f"the cluster is not up; this brings it up: {hints.cluster('up')}")
 
 
 class Provider(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -99,6 +100,19 @@ def test_commands_reach_services_by_name_and_pods_by_address(shared: Cluster, se
         process = shared.command("run", "python3", "-c", FETCH.format(target))
         output, errors = process.communicate(timeout=60)
         assert (process.returncode, output) == (0, "200\n"), errors
+
+
+def test_a_services_port_is_brought_to_this_machine(shared: Cluster, server: str) -> None:
+    """To where this test runs, from which nothing else leads into that node's network."""
+    del server
+    process = shared.command("forward", "files", "80")
+    assert process.stderr is not None
+    url = next(line.split()[0] for line in process.stderr if " leads to files in default" in line)
+    try:
+        assert urllib.request.urlopen(url, timeout=20).status == 200  # noqa: S310 (the one printed)
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
 
 
 def test_logs_are_to_be_had(shared: Cluster, server: str) -> None:

@@ -7,13 +7,14 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from integration.agent.client import AgentError
 from integration.dask_cluster import DaskCluster, apply_example, install_operator
-from integration.kube import Kube, KubectlError, TooLate
+from integration.kube import Kube, KubectlError, NotOurs, TooLate
 from integration.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from integration.agent.client import Agent
 
-NAMESPACE = "dask-demo"
 CLUSTER = "example-dask"
 START = 4
 STEPS = (8, 3, 1, 5)
@@ -45,11 +45,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Report:
-    """The last line of the demo."""
+    """The last line of the demo.
+
+    `spread_over` is how many of the workers that there are at first hold partitions of the data.
+    """
 
     lost_keys: int
     recomputed_keys: int
     results_equal: bool
+    spread_over: int
     scale_up_seconds: float
     scale_down_seconds: float
     held_keys: int
@@ -59,36 +63,52 @@ class Report:
 
     @property
     def success(self) -> bool:
-        """Whether nothing was lost, nothing computed twice and everything right."""
-        return (self.lost_keys, self.recomputed_keys, self.results_equal) == (0, 0, True)
+        """Whether each worker had data, nothing was lost, nothing computed twice and everything right."""
+        return (self.lost_keys, self.recomputed_keys, self.results_equal, self.spread_over) == (0, 0, True, START)
 
 
 @click.command()
 @click.option("--operator-image", required=True, help="The operator's image, present on the nodes.")
 @click.option("--dask-image", required=True, help="The image of scheduler, workers and client, present on the nodes.")
-def main(operator_image: str, dask_image: str) -> None:
-    """Run the scenario and print its timeline and its report."""
+@click.option("--namespace", required=True, help="The namespace to do all this in; one of an earlier run goes first.")
+@click.option("--keep", is_flag=True, help="Leave the namespace with all that is in it.")
+@click.option(
+    "--report",
+    "file",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write the report to, a JSON object, where the scenario could be carried through.",
+)
+def main(operator_image: str, dask_image: str, namespace: str, keep: bool, file: Path) -> None:
+    """Run the scenario, print its timeline and write its report; exit status 0 if that is as it should be."""
+    kube = Kube(namespace)
     try:
-        report = run(operator_image, dask_image)
+        kube.delete_namespace(wait=True)
+        kube.create_namespace()
+    except (NotOurs, KubectlError) as error:
+        raise click.ClickException(str(error)) from error
+    try:
+        report = run(kube, operator_image, dask_image)
     except (KubectlError, TooLate, AgentError) as error:
         print(error, file=sys.stderr)
-        print(Kube(NAMESPACE).diagnosis(), file=sys.stderr)
+        print(kube.diagnosis(), file=sys.stderr)
         sys.exit(1)
-    print(json.dumps(asdict(report)))
+    finally:
+        if not keep:
+            kube.delete_namespace(wait=False)
+    file.write_text(json.dumps(asdict(report)))
     sys.exit(0 if report.success else 1)
 
 
-def run(operator_image: str, dask_image: str) -> Report:
+def run(kube: Kube, operator_image: str, dask_image: str) -> Report:
     """Install, compute, scale and look what became of everything.
 
     Raises:
         KubectlError, TooLate, AgentError: it could not be carried through.
     """
-    timeline, kube = Timeline(), Kube(NAMESPACE)
-    kube.delete_namespace(wait=True)  # of an earlier run
-    kube.create_namespace()
+    timeline = Timeline()
     install_operator(kube, operator_image)
-    timeline.say(f"the operator runs in the namespace {NAMESPACE}, installed by kubectl apply -k from deploy/")
+    timeline.say(f"the operator runs in the namespace {kube.namespace}, installed by kubectl apply -k from deploy/")
     cluster = apply_example(kube, dask_image, replicas=START)
     cluster.wait_settled(START)
     timeline.say(f"the Cluster {CLUSTER} of example/ is ready with {START} workers")
@@ -100,13 +120,15 @@ def run(operator_image: str, dask_image: str) -> Report:
 def _compute_and_scale(cluster: DaskCluster, agent: Agent, timeline: Timeline) -> Report:
     agent.wait_for_workers(START)
     held = agent.hold(scattered=SCATTERED, computed=SCATTERED)
+    before = set(agent.look().holders)
     size = agent.persist(partitions=PARTITIONS)
+    spread = {name for key, names in agent.look().holders.items() if key not in before for name in names}
     timeline.say(
         f"the data: the sources of Python's standard library, {size['files']} files with "
         f"{size['characters'] / 1e6:.1f} million characters, and their word counts, as bags of {PARTITIONS} partitions"
     )
     timeline.say(f"besides, {held.scattered} of the files scattered, with no recipe, and {held.computed} counted alone")
-    timeline.say(_who_holds_what(agent))
+    timeline.say(f"{len(spread)} workers hold the partitions; in all, {_who_holds_what(agent)}")
     agent.start()
     steps = [_scale(cluster, agent, timeline, before, after) for before, after in _pairs((START, *STEPS))]
     progress = agent.stop()
@@ -127,6 +149,7 @@ def _compute_and_scale(cluster: DaskCluster, agent: Agent, timeline: Timeline) -
         lost_keys=len(audit.lost),
         recomputed_keys=len(audit.recomputed),
         results_equal=total.equal and not progress.wrong and not audit.wrong,
+        spread_over=len(spread),
         scale_up_seconds=max(step.seconds for step in steps if step.after > step.before),
         scale_down_seconds=max(step.seconds for step in steps if step.after < step.before),
         held_keys=audit.held,

@@ -9,7 +9,7 @@ import pytest
 
 from integration.cluster import choice
 from integration.cluster.local import Local
-from integration.cluster.paths import Paths
+from integration.cluster.paths import KUBECONFIG_VARIABLE, Paths
 from integration.cluster.provider import ProviderError, Verdict
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Machine:
         for name in ("Existing", "K3s", "Local"):
             monkeypatch.setattr(getattr(choice, name), "verdict", lambda provider: self.verdicts[provider.name])
         monkeypatch.setattr(Local, "present", lambda _: self.present)
-        monkeypatch.delenv(choice.KUBECONFIG_VARIABLE, raising=False)
+        monkeypatch.delenv(KUBECONFIG_VARIABLE, raising=False)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_an_existing_cluster_is_taken_when_the_option_or_the_environment_asks(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert choice.select(paths=paths, kubeconfig=Path("mine")).kubeconfig() == Path("mine")
-    monkeypatch.setenv(choice.KUBECONFIG_VARIABLE, "theirs")
+    monkeypatch.setenv(KUBECONFIG_VARIABLE, "theirs")
     assert choice.select(paths=paths).kubeconfig() == Path("theirs")
     assert choice.select(paths=paths, kubeconfig=Path("mine")).kubeconfig() == Path("mine")
 

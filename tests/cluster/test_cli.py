@@ -2,58 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import pytest
 from click.testing import CliRunner
 
 from integration.cluster import cli
-from integration.cluster.choice import KUBECONFIG_VARIABLE
-from integration.cluster.paths import CLUSTER_VARIABLE
-from integration.cluster.provider import Images, ProviderError, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-class Notes:
-    """A provider that does nothing."""
-
-    name = "notes"
-
-    def __init__(self) -> None:
-        self.calls: list[object] = []
-        self.is_running = True
-        self.error: ProviderError | None = None
-
-    def verdict(self) -> Verdict:
-        return Verdict(usable=True, reason="always")
-
-    def up(self) -> None:
-        self.calls.append("up")
-        if self.error:
-            raise self.error
-
-    def down(self) -> None:
-        self.calls.append("down")
-
-    def running(self) -> bool:
-        return self.is_running
-
-    def kubeconfig(self) -> Path:
-        return Path("/the/kubeconfig")
-
-    def images(self) -> Images:
-        self.calls.append("images")
-        return Images(operator="localhost/operator:1", dask="localhost/dask:1")
-
-    def load(self, image: str) -> None:
-        self.calls.append(("load", image))
-
-    def run(self, command: Sequence[str]) -> int:
-        self.calls.append(("run", *command))
-        return 42
+from integration.cluster.paths import CLUSTER_VARIABLE, KUBECONFIG_VARIABLE
+from integration.cluster.provider import ProviderError
+from tests.cluster.notes import Notes
 
 
 @pytest.fixture

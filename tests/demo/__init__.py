@@ -1,0 +1,1 @@
+"""What the demo prints and when it fails, without a cluster."""
