@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from integration.cluster.cache import digest, once
-from integration.cluster.command import call, environment
+from integration.cluster.command import bound, call, environment
 from integration.cluster.progress import step
 from integration.cluster.provider import ProviderError
 
@@ -93,9 +93,9 @@ def _build(target: Path, *, cache: Path) -> None:
     target.mkdir()
     env = {"GOBIN": str(target), "CGO_ENABLED": "0"}
     with step("Building Kubernetes from its Go modules (about 15 min the first time)"):
-        call([go, "install", *_flags(), "tool"], cwd=MODULE, env=env)
+        call(bound([go, "install", *_flags(), "tool"]), cwd=MODULE, env=env)
     with step("Building CoreDNS from its Go modules (about 6 min the first time)"):
-        call([go, "install", *_flags(), _COREDNS], cwd=target, env=env)
+        call(bound([go, "install", *_flags(), _COREDNS]), cwd=target, env=env)
 
 
 def _flags() -> Sequence[str]:

@@ -1,7 +1,9 @@
-"""The control groups of one cluster: a top-level one of its name in every hierarchy, and a view that begins there.
+"""The control groups of one cluster: top-level ones in every hierarchy, and a view that begins at the node's.
 
 The container runtime puts containers into groups of fixed names (`k8s.io`) below the root. The node gets a cgroup
 namespace whose root is the cluster's own group, so two nodes never share one, and a node's groups can all be removed.
+Beside that group are others: of the commands that are run in the node's network, and of the containers of the tests'
+Docker daemon.
 """
 
 from __future__ import annotations
@@ -9,9 +11,14 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from integration.cluster.provider import ProviderError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ENTER = 'for group in $0; do echo 0 >"$group/cgroup.procs" || exit; done; exec "$@"'
 _INSIDE = "node"
 """Below the root of the view, for the node's own processes: version 2 wants the root to be without any."""
 
@@ -51,6 +58,40 @@ def parse_hierarchies(mounts: str, controllers: set[str]) -> list[Hierarchy]:
         elif kind == "cgroup":
             found.setdefault((1, options), Hierarchy(Path(place), 1, options))
     return list(found.values())
+
+
+def of_commands(cluster: str) -> str:
+    """The name of the group of what is run in a cluster's network, and of what starts its node."""
+    return f"{cluster}-run"
+
+
+def of_docker(cluster: str) -> str:
+    """The name of the group of the containers of a cluster's Docker daemon."""
+    return f"{cluster}-docker"
+
+
+def family(cluster: str) -> tuple[str, ...]:
+    """The names of all groups of a cluster."""
+    return (cluster, of_commands(cluster), of_docker(cluster))
+
+
+def entering(name: str, argv: Sequence[str]) -> list[str]:
+    """The command that runs another one in the group, which is made now where it is missing.
+
+    Raises:
+        ProviderError: it can't be made here.
+    """
+    return ["sh", "-c", _ENTER, " ".join(str(folder) for folder in create(name)), *argv]
+
+
+def processes(name: str) -> set[int]:
+    """The numbers of all processes in the group and below it."""
+    found: set[int] = set()
+    for top in existing(name):
+        for file in top.rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):  # its folder was removed meanwhile
+                found.update(map(int, file.read_text().split()))
+    return found
 
 
 def create(name: str) -> list[Path]:

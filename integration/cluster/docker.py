@@ -16,7 +16,7 @@ import requests
 
 from integration.cluster import cgroups, host
 from integration.cluster.cache import lock
-from integration.cluster.command import environment
+from integration.cluster.command import bound, environment
 from integration.cluster.progress import step
 from integration.cluster.provider import ProviderError
 
@@ -30,10 +30,6 @@ _START_SECONDS = 60.0
 _END_SECONDS = 60.0
 _LOAD_SECONDS = 600
 _TICK = 0.05
-# Killed with the process that started it, however that ends.
-_BOUND = ("setpriv", "--pdeathsig=KILL", "--")
-# Killing this kills everything in its PID namespace; what is in its other namespaces goes with that.
-_UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net", "--ipc", "--uts")
 # Docker and containerd write to fixed places, whatever they are told: here they write to memory.
 _SETUP = """
 set -e
@@ -57,7 +53,7 @@ def daemon(paths: Paths) -> Iterator[str]:
     Raises:
         ProviderError: it did not start, or something of it would not go.
     """
-    folder, cgroup = paths.node / "docker", f"{paths.prefix}-docker"
+    folder, cgroup = paths.node / "docker", cgroups.of_docker(paths.prefix)
     with lock(paths.cache / "locks" / f"{paths.key}-docker"):
         _remove(folder, cgroup)  # what is left of one that was killed
         folder.mkdir(parents=True, mode=0o700)
@@ -125,7 +121,7 @@ def _start(folder: Path, cgroup: str, machine: host.Host) -> subprocess.Popen[by
     env["PATH"] = os.pathsep.join([*(str(program.parent) for program in programs), env["PATH"]])
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [*_BOUND, *_UNSHARE, "sh", "-c", _SETUP, *argv],
+            bound(["sh", "-c", _SETUP, *argv], "--net", "--ipc", "--uts"),
             cwd="/",
             env=env,
             stdin=subprocess.DEVNULL,

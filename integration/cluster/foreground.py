@@ -24,19 +24,35 @@ def run(argv: Sequence[str], *, kubeconfig: Path) -> int:
     Raises:
         ProviderError: there is no such command.
     """
+    started: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        if started:
+            started[0].send_signal(number)
+        else:
+            early.append(number)
+
+    # Before there is a child, or else a signal that comes then would end this process and leave the child alone.
+    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    # The terminal sends its own to both. Not ignored as such, which the child would inherit.
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        process = subprocess.Popen(argv, env=environment({"KUBECONFIG": str(kubeconfig)}))
-    except FileNotFoundError as error:
-        raise ProviderError(f"{error.filename}: there is no such command; install it first") from error
-    before = {number: signal.signal(number, lambda number, _: process.send_signal(number)) for number in _PASSED_ON}
-    # The terminal sends its own to both.
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        status = process.wait()
+        started.append(_start(argv, kubeconfig))
+        for number in early:
+            started[0].send_signal(number)
+        status = started[0].wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 128 - status if status < 0 else status
+
+
+def _start(argv: Sequence[str], kubeconfig: Path) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(argv, env=environment({"KUBECONFIG": str(kubeconfig)}))
+    except FileNotFoundError as error:
+        raise ProviderError(f"{error.filename}: there is no such command; install it first") from error
 
 
 def run_outside(argv: Sequence[str], *, kubeconfig: Path) -> int:
@@ -49,4 +65,5 @@ def run_outside(argv: Sequence[str], *, kubeconfig: Path) -> int:
     return run(argv, kubeconfig=kubeconfig)
 
 
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+# Windows has no SIGHUP.
+_PASSED_ON = [number for number in signal.Signals if number.name in {"SIGTERM", "SIGHUP"}]

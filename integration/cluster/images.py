@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from integration.cluster.cache import digest, digest_files, keep_newest, lock, once
-from integration.cluster.command import call
+from integration.cluster.command import bound, call
 from integration.cluster.progress import step
 from integration.cluster.provider import ProviderError
 
@@ -146,8 +146,7 @@ class Builder:
         system = target.with_name("system")
         arguments = ("--variant=minbase", f"--include={_BASE_PACKAGES}", self._codename)
         with step(f"Making a minimal {self._codename} system (about 2 min the first time)"):
-            # In a mount namespace: what it mounts would outlive it, where it is killed.
-            call(["unshare", "--mount", "debootstrap", *arguments, system])
+            call(bound(["debootstrap", *arguments, system]))
             for folder in _NOT_IN_BASE:
                 for path in (system / folder).glob("*"):
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -168,7 +167,7 @@ class Builder:
     def _buildah(self, *arguments: str) -> str:
         storage = self._cache / "buildah"
         folders = ("--root", storage / "root", "--runroot", storage / "run", "--storage-driver", "overlay")
-        return call(["buildah", *folders, *arguments])
+        return call(bound(["buildah", *folders, *arguments]))
 
 
 def _snapshot(image: Image, inputs: str, context: Path) -> Path:

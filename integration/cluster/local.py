@@ -61,7 +61,8 @@ class Local:
         if sys.platform != "linux":
             return False
         folder = self._paths.node
-        return folder.exists() or node.find(folder) is not None or bool(cgroups.existing(self._paths.prefix))
+        groups = (group for name in cgroups.family(self._paths.prefix) for group in cgroups.existing(name))
+        return folder.exists() or node.find(folder) is not None or any(groups)
 
     def up(self) -> None:
         """Bring the node up; what an earlier one left half-finished is taken away first.
@@ -144,6 +145,8 @@ class Local:
         settings = ["env", *(f"--unset={name}" for name in _PROXIES), path]  # no proxy can be reached from there
         # All of these replace themselves by the next: the process is the command itself in the end.
         argv = found.entering([*resolve, str(self._paths.node / "resolv.conf"), *settings, *command])
+        # By these groups `down` finds what a command leaves behind: a child that outlives it would hold the network.
+        argv = cgroups.entering(cgroups.of_commands(self._paths.prefix), argv)
         return foreground.run(argv, kubeconfig=self.kubeconfig())
 
     @property

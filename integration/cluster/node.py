@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
-_START = (
-    # In a session of its own and nobody's child: it outlives the caller, and is not the caller's to collect.
-    *("setsid", "--fork"),
-    *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net", "--ipc", "--uts"),
-)
-# Enters the control groups, and only then the namespace whose root they are to be.
-_ENTER = 'for group in $0; do echo 0 >"$group/cgroup.procs" || exit; done; exec unshare --cgroup "$@"'
+# In a session of its own and nobody's child: it outlives the caller, and is not the caller's to collect.
+_DETACH = ("setsid", "--fork")
+_UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net", "--ipc", "--uts")
 _TICK = 0.05
 _STARTING_SECONDS = 30.0
 _GONE_SECONDS = 1.0
@@ -76,18 +73,24 @@ def start(state: Path, *, cgroup: str) -> Node:
         ProviderError: its namespaces could not be set up.
     """
     log = state / "logs" / "supervisor.log"
-    groups = [str(folder) for folder in cgroups.create(cgroup)]
+    # First into the control groups, and only then into the namespace whose root they are to be.
+    inner = cgroups.entering(cgroup, ["unshare", "--cgroup", sys.executable, "-I", str(_SUPERVISOR), str(state)])
+    # What stays outside must not be in the caller's groups: those may be another cluster's, whose end empties them.
+    outer = cgroups.entering(cgroups.of_commands(cgroup), [*_UNSHARE, *inner])
     with log.open("ab") as output:
-        subprocess.run(
-            [*_START, "sh", "-c", _ENTER, " ".join(groups), sys.executable, "-I", str(_SUPERVISOR), str(state)],
-            cwd="/",
-            # Nothing of the caller's environment, such as proxies, is to reach the components.
-            env={"PATH": environment()["PATH"], "HOME": "/root", "LANG": "C.UTF-8"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            check=True,
-        )
+        try:
+            subprocess.run(
+                [*_DETACH, *outer],
+                cwd="/",
+                # Nothing of the caller's environment, such as proxies, is to reach the components.
+                env={"PATH": environment()["PATH"], "HOME": "/root", "LANG": "C.UTF-8"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=True,
+            )
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise ProviderError(f"the node could not be started: {error}; see {log}") from error
     begun = seen = time.monotonic()
     # A process that is just becoming another program has no command line for a moment, so one look proves nothing.
     while time.monotonic() < min(begun + _STARTING_SECONDS, seen + _GONE_SECONDS):
@@ -100,11 +103,13 @@ def start(state: Path, *, cgroup: str) -> Node:
 
 
 def destroy(state: Path, *, cgroup: str) -> None:
-    """Kill the node, wait until all that hung on it is gone, and remove its control groups and its folder.
+    """Kill the node and what was run in its network, wait until all is gone, and remove its control groups and folder.
 
     Raises:
-        ProviderError: something would not go.
+        ProviderError: something would not go, or this process itself is one of those that were run there.
     """
+    if os.getpid() in cgroups.processes(cgroups.of_commands(cgroup)):
+        raise ProviderError("this was started by the cluster's own `run`, and would end with it; start it outside")
     doomed = processes(state)
     tops = [process for process in doomed if process.parent not in {other.pid for other in doomed}]
     # The first process inside is gone only when every other one in its PID namespace is, and the one outside collects
@@ -118,7 +123,8 @@ def destroy(state: Path, *, cgroup: str) -> None:
         if _alive(top):
             _kill(top.pid)
     _wait(lambda: not any(_alive(process) for process in doomed), "the node's processes did not end")
-    _wait(lambda: cgroups.remove(cgroup), f"control groups {cgroup} could not be removed")
+    for group in cgroups.family(cgroup):
+        _wait(partial(_clear, group), f"control groups {group} could not be removed")
     _wait(lambda: _remove_folder(state), f"{state} could not be removed")
 
 
@@ -164,6 +170,13 @@ def _alive(process: Process) -> bool:
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def _clear(group: str) -> bool:
+    """Kill what is in the group, which may be starting more, and remove it; whether it is gone."""
+    for pid in cgroups.processes(group):
+        _kill(pid)
+    return cgroups.remove(group)
 
 
 def _remove_folder(folder: Path) -> bool:

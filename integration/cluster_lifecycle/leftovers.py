@@ -36,7 +36,7 @@ class Footprint:
 
 
 def footprint(paths: Paths) -> Footprint:
-    """Note the processes of a running node and of every pod on it.
+    """Note the processes of a running node, of every pod on it, and of what was run in its network.
 
     Raises:
         AssertionError: there is no node, or one of its processes is in none of its control groups.
@@ -49,6 +49,7 @@ def footprint(paths: Paths) -> Footprint:
         family |= set(more)
     outside = [pid for pid in family if paths.prefix not in _read(pid, "cgroup")]
     assert outside == []
+    family |= {pid for name in cgroups.family(paths.prefix) for pid in cgroups.processes(name)} - {found.outer.pid}
     processes = {(pid, started) for pid in family if (started := _started(pid))}
     return Footprint(
         paths,
@@ -62,7 +63,8 @@ def leftovers(trace: Footprint) -> list[str]:
     """Everything of a cluster that is still on the machine, a line each."""
     state = str(trace.paths.state)
     found = [f"folder {folder}" for folder in (trace.paths.state, trace.paths.node) if folder.exists()]
-    found += [f"control group {folder}" for folder in cgroups.existing(trace.paths.prefix)]
+    groups = (group for name in cgroups.family(trace.paths.prefix) for group in cgroups.existing(name))
+    found += [f"control group {folder}" for folder in groups]
     found += [f"process {pid}: {_read(pid, 'stat')}" for pid, started in trace.processes if _is_left(pid, started)]
     for pid in _pids():
         if state in _read(pid, "cmdline"):

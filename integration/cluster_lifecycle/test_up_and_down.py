@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from integration.cluster import node
+import pytest
+
+from integration.cluster import cgroups, node
 from integration.cluster.components import components
 from integration.cluster.node_plan import PAUSE_IMAGE
 from integration.cluster_lifecycle.leftovers import Footprint, footprint, leftovers
@@ -90,6 +96,75 @@ def test_down_leaves_nothing_after_the_node_and_then_its_state_were_lost(cluster
     (cluster.paths.node / "plan.json").unlink()
     cluster.provider.down()
     assert leftovers(trace) == []
+
+
+def test_down_ends_what_was_run_on_the_node_and_outlived_who_ran_it(cluster: Cluster) -> None:
+    """As the tests' kubectl and operators do when pytest is killed: they would hold the node's network."""
+    cluster.provider.up()
+    command = cluster.command("run", "sh", "-c", "sleep 600 & echo started; wait")
+    assert command.stdout is not None
+    assert command.stdout.readline() == "started\n"
+    command.kill()
+    command.wait()
+    trace = footprint(cluster.paths)
+    assert any("sleep" in line for line in leftovers(trace)), "it has outlived its parent"
+    cluster.provider.down()
+    assert leftovers(trace) == []
+
+
+def test_down_is_refused_to_what_was_run_on_the_node(cluster: Cluster) -> None:
+    cluster.provider.up()
+    inside = cluster.command("run", sys.executable, "-m", "integration.cluster", "down")
+    _, errors = inside.communicate(timeout=SECONDS)
+    assert inside.returncode == 1
+    assert "start it outside" in errors
+    assert cluster.provider.running()
+
+
+@pytest.mark.parametrize("group", [cgroups.of_commands, cgroups.of_docker])
+def test_a_control_group_that_is_all_that_is_left_is_found_and_removed(
+    cluster: Cluster, group: Callable[[str], str]
+) -> None:
+    name = group(cluster.paths.prefix)
+    cgroups.create(name)
+    assert cluster.provider.present()
+    cluster.provider.down()
+    assert cgroups.existing(name) == []
+    assert not cluster.provider.present()
+
+
+def test_a_build_that_is_killed_leaves_no_process_and_no_mount(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nRUN echo begun >&2; sleep 601.5\n")
+    build = (
+        "from pathlib import Path; from integration.cluster import host\n"
+        "from integration.cluster.images import Builder, Image; from integration.cluster.paths import Paths\n"
+        f"folder, cache = Path({str(tmp_path)!r}), Paths.here().cache\n"
+        "builder = Builder(cache, codename=host.inspect(cache).codename)\n"
+        "builder.build(Image('killed', folder, (folder / 'Dockerfile',)))\n"
+    )
+    before = storage_mounts(cluster)
+    killed = cluster.python(build)
+    wait_until(lambda: any("sleep 601.5" in line for line in command_lines()), "the build runs its command")
+    killed.kill()
+    killed.communicate()
+    wait_until(lambda: not any("601.5" in line for line in command_lines()), "the build has ended")
+    assert storage_mounts(cluster) == before
+    shutil.rmtree(cluster.paths.cache / "images" / "killed")
+
+
+def command_lines() -> list[str]:
+    """Those of all programs but shells, whose scripts name what they start."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            found.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in found if not line.startswith(("/bin/sh", "sh "))]
+
+
+def storage_mounts(cluster: Cluster) -> list[str]:
+    """What is mounted in the builder's storage, as every process sees it that has no mounts of its own."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in lines if str(cluster.paths.cache / "buildah") in line]
 
 
 def test_up_survives_one_that_was_killed_half_way(cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,46 @@ def test_groups_are_made_filled_in_and_removed_with_all_below(tmp_path: Path, mo
     assert cgroups.remove("mine")
     assert cgroups.existing("mine") == []
     assert (tmp_path / "two" / "other").is_dir()
+
+
+def test_a_command_enters_its_group_in_every_hierarchy_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [Hierarchy(tmp_path / name, 1, name) for name in ("memory", "pids")]
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: both)
+    for hierarchy in both:
+        hierarchy.place.mkdir()
+    argv = cgroups.entering(
+        "mine-run", ["sh", "-c", 'cat "$@"', "cat", *(f"{h.place}/mine-run/cgroup.procs" for h in both)]
+    )
+    # In a real hierarchy the kernel takes 0 for the process that writes it.
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "0\n0\n"  # noqa: S603
+    assert cgroups.existing("mine-run") == [hierarchy.place / "mine-run" for hierarchy in both]
+
+
+def test_a_command_that_can_not_enter_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: [Hierarchy(tmp_path, 1, "memory")])
+    argv = cgroups.entering("mine", ["echo", "started"])
+    (tmp_path / "mine").rmdir()
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode != 0
+    assert done.stdout == ""
+
+
+def test_the_processes_of_a_group_are_those_of_all_hierarchies_and_below(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [Hierarchy(tmp_path / name, 1, name) for name in ("memory", "pids")]
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: both)
+    for folder, pids in (
+        ("memory/mine", "1\n2\n"),
+        ("memory/mine/below", "3\n"),
+        ("pids/mine", "2\n"),
+        ("pids/other", "9\n"),
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "cgroup.procs").write_text(pids)
+    assert cgroups.processes("mine") == {1, 2, 3}
 
 
 def test_a_group_that_a_process_is_still_in_is_said_to_be_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

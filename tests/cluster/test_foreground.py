@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -62,6 +63,26 @@ def test_signals_are_passed_on(tmp_path: Path, number: signal.Signals) -> None:
     finally:
         thread.join()
         signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_while_the_command_is_being_started_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    real = subprocess.Popen
+
+    def interrupted(argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
+        os.kill(os.getpid(), number)
+        return real(argv, env=env)
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    script = "import time; time.sleep(30)"
+    assert foreground.run([sys.executable, "-c", script], kubeconfig=tmp_path) == 128 + number
+
+
+def test_the_command_answers_the_terminals_interruption_itself(tmp_path: Path) -> None:
+    script = "import signal, sys; sys.exit(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    assert foreground.run([sys.executable, "-c", script], kubeconfig=tmp_path) == 0
 
 
 def test_a_command_that_there_is_not(tmp_path: Path) -> None:
