@@ -12,7 +12,7 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
 import dask_k8s_operator
-from integration.cluster import docker, host
+from integration.cluster import docker
 from integration.cluster.choice import select
 from integration.cluster.existing import Existing
 from integration.cluster.images import Builder, operator_image
@@ -72,7 +72,7 @@ def image() -> Iterator[str]:
             yield provider.images().operator
             return
         paths = Paths.here()
-        builder = Builder(paths.cache, codename=host.inspect(paths.cache).codename)
+        builder = Builder.here(paths.cache)
         archive = builder.build(operator_image(paths.checkout))
         with docker.daemon(paths) as address:
             patch.setenv("DOCKER_HOST", address)

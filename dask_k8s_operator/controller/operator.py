@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from dask_k8s_operator.controller.observer import Observer
 from dask_k8s_operator.controller.reconciler import Reconciler
 from dask_k8s_operator.controller.recorder import Recorder
 from dask_k8s_operator.controller.retirecalls import RetireCallRegister
+from dask_k8s_operator.controller.signals import stop_on_signals
 from dask_k8s_operator.controller.watcher import watch
 from dask_k8s_operator.controller.workqueue import WorkQueue
 from dask_k8s_operator.domain import names
@@ -48,8 +48,7 @@ async def run(settings: Settings) -> None:
         OSError: the health port can't be had.
     """
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop_on_signals(stop)
     async with AsyncExitStack() as stack:
         kubernetes = await connect(settings.kubeconfig)
         stack.push_async_callback(kubernetes.close)

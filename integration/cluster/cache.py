@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,20 +16,47 @@ from integration.cluster.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import IO
 
 _PARTIAL = ".partial-"
+_IN_USE_SECONDS = 600.0
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: IO[str]) -> bool:
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _wait_for_lock(file: IO[str]) -> None:
+        while not _try_lock(file):  # its own way to wait gives up after 10 s
+            time.sleep(0.2)
+
+else:
+    import fcntl
+
+    def _try_lock(file: IO[str]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _wait_for_lock(file: IO[str]) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Hold a lock that other processes on this machine wait for; it dies with its holder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with path.open("a") as file:
+        if not _try_lock(file):
             say(f"waiting for another process that holds {path}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _wait_for_lock(file)
         yield
 
 
@@ -62,10 +90,22 @@ def sweep(folder: Path, prefix: str) -> None:
             entry.unlink(missing_ok=True)
 
 
-def keep_newest(files: Iterable[Path], count: int) -> None:
-    """Remove all but the `count` most recently changed files."""
-    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)[count:]:
-        file.unlink(missing_ok=True)
+def claim(file: Path, *, keep: int) -> bool:
+    """Mark a result as used now, which keeps it for ten minutes at least; whether it was there.
+
+    Of the files beside it with the same suffix, all but the `keep` most recently used ones are removed, and those that
+    were claimed in these ten minutes: other processes may be about to read them.
+    """
+    with lock(file.parent / ".claims"):
+        try:
+            os.utime(file)
+        except FileNotFoundError:
+            return False
+        used = {other: other.stat().st_mtime for other in file.parent.glob(f"*{file.suffix}")}
+        for other in sorted(used, key=used.__getitem__, reverse=True)[keep:]:
+            if used[other] < time.time() - _IN_USE_SECONDS:
+                other.unlink()
+    return True
 
 
 def digest(*parts: str | bytes) -> str:

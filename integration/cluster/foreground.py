@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def run(argv: Sequence[str], *, kubeconfig: Path) -> int:
-    """Run a command with KUBECONFIG set until it ends by itself.
+def run(argv: Sequence[str], *, kubeconfig: Path, programs: Path | None = None) -> int:
+    """Run a command with KUBECONFIG set, and the programs of a folder before all others, until it ends by itself.
 
     Signals are passed on: a command that is stopped half-way can clean up. One that a signal ended gives 128 plus
     the signal's number, as in a shell.
@@ -38,7 +39,7 @@ def run(argv: Sequence[str], *, kubeconfig: Path) -> int:
     # The terminal sends its own to both. Not ignored as such, which the child would inherit.
     before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        started.append(_start(argv, kubeconfig))
+        started.append(_start(argv, kubeconfig, programs))
         for number in early:
             started[0].send_signal(number)
         status = started[0].wait()
@@ -48,21 +49,24 @@ def run(argv: Sequence[str], *, kubeconfig: Path) -> int:
     return 128 - status if status < 0 else status
 
 
-def _start(argv: Sequence[str], kubeconfig: Path) -> subprocess.Popen[bytes]:
+def _start(argv: Sequence[str], kubeconfig: Path, programs: Path | None) -> subprocess.Popen[bytes]:
+    env = environment({"KUBECONFIG": str(kubeconfig)})
+    if programs is not None:
+        env["PATH"] = f"{programs}{os.pathsep}{env['PATH']}"
     try:
-        return subprocess.Popen(argv, env=environment({"KUBECONFIG": str(kubeconfig)}))
+        return subprocess.Popen(argv, env=env)
     except FileNotFoundError as error:
         raise ProviderError(f"{error.filename}: there is no such command; install it first") from error
 
 
-def run_outside(argv: Sequence[str], *, kubeconfig: Path) -> int:
+def run_outside(argv: Sequence[str], *, kubeconfig: Path, programs: Path | None = None) -> int:
     """Run a command that reaches the cluster's API server alone, and say so.
 
     Raises:
         ProviderError: there is no such command.
     """
     say("from here only the API server can be reached, not the names and addresses of Services and pods")
-    return run(argv, kubeconfig=kubeconfig)
+    return run(argv, kubeconfig=kubeconfig, programs=programs)
 
 
 # Windows has no SIGHUP.

@@ -9,15 +9,16 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from integration.cluster.cache import digest, digest_files, keep_newest, lock, once
+from integration.cluster import host
+from integration.cluster.cache import claim, digest, digest_files, lock, once
 from integration.cluster.command import bound, call
 from integration.cluster.progress import step
 from integration.cluster.provider import ProviderError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 _SOURCES = Path(__file__).resolve().parents[1] / "images"
 _BASE_PACKAGES = "ca-certificates,python3,python3-venv"
@@ -80,13 +81,22 @@ class Builder:
     Args:
         cache: the folder for archives, the base system and buildah's storage.
         codename: the distribution's release, for debootstrap.
+        components: the parts of the distribution that debootstrap is to look into besides its main one.
     """
 
-    def __init__(self, cache: Path, *, codename: str) -> None:
+    def __init__(self, cache: Path, *, codename: str, components: Sequence[str] = ()) -> None:
         self._cache = cache
         self._codename = codename
+        self._components = tuple(components)
         recipe = (_SOURCES / "base" / "Dockerfile").read_bytes()
-        self._base_key = digest(recipe, codename, platform.machine(), _BASE_PACKAGES, *_NOT_IN_BASE)
+        inputs = (codename, *self._components, platform.machine(), _BASE_PACKAGES, *_NOT_IN_BASE)
+        self._base_key = digest(recipe, *inputs)
+
+    @classmethod
+    def here(cls, cache: Path) -> Self:
+        """The builder over this machine's own distribution."""
+        machine = host.inspect(cache)
+        return cls(cache, codename=machine.codename, components=machine.components)
 
     def planned(self, image: Image) -> Archive:
         """Where the image's archive is, or will be."""
@@ -102,13 +112,10 @@ class Builder:
             ProviderError: the build failed.
         """
         archive = self.planned(image)
-        if archive.file.exists():
-            os.utime(archive.file)  # what is used is kept longest
-            return archive
-        archive.file.parent.mkdir(parents=True, exist_ok=True)
-        with step(f"Building {archive.reference}"):
-            once(archive.file, lambda target: self._build(image, archive, target))
-        keep_newest(archive.file.parent.glob("*.tar"), _KEPT_ARCHIVES)
+        # Another process may tidy up between one and the other.
+        while not claim(archive.file, keep=_KEPT_ARCHIVES):
+            with step(f"Building {archive.reference}"):
+                once(archive.file, lambda target: self._build(image, archive, target))
         return archive
 
     def export(self, reference: str, target: Path) -> None:
@@ -144,7 +151,8 @@ class Builder:
 
     def _make_rootfs(self, target: Path) -> None:
         system = target.with_name("system")
-        arguments = ("--variant=minbase", f"--include={_BASE_PACKAGES}", self._codename)
+        components = ",".join(("main", *self._components))
+        arguments = ("--variant=minbase", f"--components={components}", f"--include={_BASE_PACKAGES}", self._codename)
         with step(f"Making a minimal {self._codename} system (about 2 min the first time)"):
             call(bound(["debootstrap", *arguments, system]))
             for folder in _NOT_IN_BASE:

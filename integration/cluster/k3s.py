@@ -19,7 +19,7 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.exceptions import ContainerStartException
 from testcontainers.core.image import DockerImage
 
-from integration.cluster import binaries, docker_probe, foreground
+from integration.cluster import binaries, docker_probe, foreground, k3s_kubectl
 from integration.cluster.cache import digest, digest_files, lock
 from integration.cluster.images import Image, dask_image, operator_image
 from integration.cluster.node_images import archived_references
@@ -74,8 +74,11 @@ class K3s:
         self._folder = paths.state / "k3s"
 
     def verdict(self) -> Verdict:
-        """Whether a Docker daemon answers that can run k3s and can have its image."""
-        return docker_probe.probe(f"{testcontainers_config.hub_image_name_prefix}{image()}")
+        """Whether a Docker daemon answers that can run k3s and have its image, and there is a kubectl or will be."""
+        verdict = docker_probe.probe(f"{testcontainers_config.hub_image_name_prefix}{image()}")
+        if verdict.usable and (reason := k3s_kubectl.obstacle()):
+            return Verdict(usable=False, reason=reason)
+        return verdict
 
     def up(self) -> None:
         """Start the container, or find it running, and wait until Kubernetes is ready.
@@ -90,6 +93,7 @@ class K3s:
                     server.start_afresh()
             # Each time: Docker gives the server's port anew when it starts a container.
             self._write_kubeconfigs(server)
+            k3s_kubectl.provide(self._paths.cache, image=image(), container=server.get_wrapped_container())
 
     def down(self) -> None:
         """Remove the container with its volumes, and its part of the state folder; built images stay with Docker.
@@ -151,10 +155,11 @@ class K3s:
         """
         with _docker_errors():
             pid = self._adopted().shared_pid()
+        programs = k3s_kubectl.folder(self._paths.cache, image=image())
         if not pid:
-            return foreground.run_outside(command, kubeconfig=self.kubeconfig())
+            return foreground.run_outside(command, kubeconfig=self.kubeconfig(), programs=programs)
         inside = entering(pid, self._folder / "resolv.conf", command)
-        return foreground.run(inside, kubeconfig=self._folder / "kubeconfig-inside")
+        return foreground.run(inside, kubeconfig=self._folder / "kubeconfig-inside", programs=programs)
 
     @property
     def _lock(self) -> Path:

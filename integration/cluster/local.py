@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -52,8 +53,11 @@ class Local:
             return Verdict(usable=False, reason="it needs Linux")
         if os.geteuid() != 0:
             return Verdict(usable=False, reason="it needs root, for namespaces and control groups")
-        if missing := host.inspect(self._paths.cache).missing:
-            return Verdict(usable=False, reason=f"there is no apt, and these are missing: {', '.join(missing)}")
+        machine = host.inspect(self._paths.cache)
+        if reason := host.obstacle(machine):
+            return Verdict(usable=False, reason=reason)
+        if machine.missing:
+            return Verdict(usable=False, reason=f"there is no apt, and these are missing: {', '.join(machine.missing)}")
         return Verdict(usable=True, reason="this is Linux, with root")
 
     def present(self) -> bool:
@@ -178,7 +182,7 @@ class Local:
         plans = list(self._plans(machine))
         if plans and not self._confirm(plans):
             raise ProviderError("not agreed to, so nothing was changed")
-        host.provide(machine)
+        host.provide(machine, cache=self._paths.cache)
         binaries.provide(self._paths.cache)
         definitions.provide(self._paths.cache)
         return machine
@@ -231,7 +235,7 @@ class Local:
         role = self._paths.node / "config" / "dns-role.json"
         call(started.entering([str(kubectl), f"--kubeconfig={self.kubeconfig()}", "apply", f"--filename={role}"]))
         pause = once(
-            self._paths.cache / "images" / "pause.tar",
+            self._paths.cache / "images" / f"pause-{platform.machine()}.tar",
             lambda target: write_pause_archive(target, busybox=machine.program("busybox")),
         )
         NodeImages(started, ctr=machine.program("ctr")).load(pause)
@@ -262,4 +266,4 @@ class Local:
         return NodeImages(found, ctr=host.inspect(self._paths.cache).program("ctr"))
 
     def _builder(self) -> Builder:
-        return Builder(self._paths.cache, codename=host.inspect(self._paths.cache).codename)
+        return Builder.here(self._paths.cache)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from integration.cluster import host
 from integration.cluster.components import components, start_component, stop_component
 from integration.cluster.images import Builder, dask_image
 from integration.cluster.node_plan import PAUSE_IMAGE
@@ -30,7 +29,7 @@ def apply(cluster: Cluster, manifest: dict[str, Any], tmp_name: str, *more: str,
 @pytest.fixture(scope="module")
 def dask(shared: Cluster) -> str:
     """The Dask image, loaded."""
-    builder = Builder(shared.paths.cache, codename=host.inspect(shared.paths.cache).codename)
+    builder = Builder.here(shared.paths.cache)
     archive = builder.build(dask_image())
     shared.provider.load(str(archive.file))
     return archive.reference

@@ -136,11 +136,10 @@ def test_a_control_group_that_is_all_that_is_left_is_found_and_removed(
 def test_a_build_that_is_killed_leaves_no_process_and_no_mount(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nRUN echo begun >&2; sleep 601.5\n")
     build = (
-        "from pathlib import Path; from integration.cluster import host\n"
+        "from pathlib import Path\n"
         "from integration.cluster.images import Builder, Image; from integration.cluster.paths import Paths\n"
         f"folder, cache = Path({str(tmp_path)!r}), Paths.here().cache\n"
-        "builder = Builder(cache, codename=host.inspect(cache).codename)\n"
-        "builder.build(Image('killed', folder, (folder / 'Dockerfile',)))\n"
+        "Builder.here(cache).build(Image('killed', folder, (folder / 'Dockerfile',)))\n"
     )
     before = storage_mounts(cluster)
     killed = cluster.python(build)

@@ -53,6 +53,7 @@ class FakeDocker:
         registry: what it could pull.
         execute: decides the exit status and the output of a command in a container.
         requests: method, path and query of every request so far.
+        files: the contents of files in its containers, by path.
         uploads: the members of every archive that was put into a container.
         builds: the query and the members of the context of every build.
         executed: the commands that ran in containers.
@@ -64,6 +65,7 @@ class FakeDocker:
     execute: Callable[[list[str]], tuple[int, str]] = lambda _: (0, "")
     containers: dict[str, Container] = field(default_factory=dict)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
     uploads: list[dict[str, bytes]] = field(default_factory=list)
     builds: list[tuple[dict[str, str], set[str]]] = field(default_factory=list)
     executed: list[list[str]] = field(default_factory=list)
@@ -225,6 +227,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.daemon.uploads.append(_members(self._body()))
         self._send({})
 
+    def get_archive(self, query: dict[str, str], _name: str) -> None:
+        if query["path"] in self.daemon.files:
+            name = query["path"].rpartition("/")[2]
+            self._send_bytes(_archive(name, self.daemon.files[query["path"]]), "application/x-tar")
+        else:
+            self._missing(f"file: {query['path']}")
+
     def create_exec(self, _: dict[str, str], _name: str) -> None:
         identity = str(len(self.daemon.pending))
         self.daemon.pending[identity] = json.loads(self._body())["Cmd"]
@@ -260,6 +269,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., None]], ...] = (
     ("DELETE", "/containers/([^/]+)", _Handler.remove_container),
     ("GET", "/containers/([^/]+)/logs", _Handler.logs),
     ("PUT", "/containers/([^/]+)/archive", _Handler.put_archive),
+    ("GET", "/containers/([^/]+)/archive", _Handler.get_archive),
     ("POST", "/containers/([^/]+)/exec", _Handler.create_exec),
     ("POST", "/exec/([^/]+)/start", _Handler.start_exec),
     ("GET", "/exec/([^/]+)/json", _Handler.inspect_exec),
@@ -269,9 +279,14 @@ _ROUTES: tuple[tuple[str, str, Callable[..., None]], ...] = (
 def docker_archive(name: str) -> bytes:
     """A docker archive of one image, as far as it is looked at."""
     data = json.dumps([{"Config": "config.json", "RepoTags": [name], "Layers": []}]).encode()
+    return _archive("manifest.json", data)
+
+
+def _archive(name: str, data: bytes) -> bytes:
+    """A tar archive of one file."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        entry = tarfile.TarInfo("manifest.json")
+        entry = tarfile.TarInfo(name)
         entry.size = len(data)
         tar.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()

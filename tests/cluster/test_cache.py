@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from integration.cluster.cache import digest, digest_files, keep_newest, once
+from integration.cluster import cache
+from integration.cluster.cache import claim, digest, digest_files, once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,12 +79,57 @@ def test_processes_at_the_same_time_make_it_once(tmp_path: Path) -> None:
     assert (tmp_path / "made").read_text() == "x"
 
 
-def test_the_most_recently_used_files_are_kept(tmp_path: Path) -> None:
-    for age, name in enumerate(("newest", "newer", "older", "oldest")):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (0, 1_000_000 - age))
-    keep_newest(tmp_path.iterdir(), 2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["newer", "newest"]
+def used(folder: Path, name: str, *, minutes: float) -> Path:
+    """A result that was last used so long ago."""
+    (folder / name).touch()
+    then = time.time() - 60 * minutes
+    os.utime(folder / name, (then, then))
+    return folder / name
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def test_the_most_recently_used_results_are_kept(tmp_path: Path) -> None:
+    for minutes, name in ((60, "newer.tar"), (70, "older.tar"), (80, "oldest.tar"), (90, "other.txt")):
+        used(tmp_path, name, minutes=minutes)
+    assert claim(used(tmp_path, "mine.tar", minutes=100), keep=2)
+    assert left(tmp_path) == ["mine.tar", "newer.tar", "other.txt"]
+
+
+def test_what_another_process_has_just_claimed_stays_however_many_there_are(tmp_path: Path) -> None:
+    for number in range(5):
+        assert claim(used(tmp_path, f"{number}.tar", minutes=60 + number), keep=10)
+    assert claim(used(tmp_path, "mine.tar", minutes=0), keep=1)
+    assert len(left(tmp_path)) == 6
+
+
+def test_what_is_not_there_can_not_be_claimed(tmp_path: Path) -> None:
+    assert not claim(tmp_path / "mine.tar", keep=3)
+    assert left(tmp_path) == []
+
+
+def test_processes_that_claim_and_tidy_at_the_same_time_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each removes what the others are looking at, or would, without the lock."""
+    monkeypatch.setattr(cache, "_IN_USE_SECONDS", -1)
+    script = (
+        "import pathlib, sys\n"
+        "from integration.cluster import cache\n"
+        "cache._IN_USE_SECONDS = -1.0\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "for number in range(300):\n"
+        "    file = folder / f'{sys.argv[2]}-{number}.tar'\n"
+        "    file.touch()\n"
+        "    cache.claim(file, keep=1)\n"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name])  # noqa: S603
+        for name in "abc"
+    ]
+    assert [process.wait() for process in started] == [0, 0, 0]
 
 
 def test_inputs_are_told_apart_by_content_order_and_boundaries() -> None:

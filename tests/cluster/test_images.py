@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -75,9 +76,10 @@ def test_only_old_archives_of_the_same_image_go(tmp_path: Path, monkeypatch: pyt
     other = builder.build(dask_image()).file
     source = tmp_path / "file"
     built = []
-    for content in "abcde":
+    for age, content in enumerate("abcde"):
         source.write_text(content)
         built.append(builder.build(Image("dask-k8s-operator", tmp_path, (source,))).file)
+        os.utime(built[-1], (1000 + age, 1000 + age))  # as if it had been used long ago
     assert other.exists()
     assert built[-1].exists()
     assert sum(file.exists() for file in built) == 3
