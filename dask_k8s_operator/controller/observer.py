@@ -20,6 +20,7 @@ from dask_k8s_operator.domain.snapshot import (
     SchedulerView,
     Snapshot,
     Unreachable,
+    foreign,
     owned_by,
 )
 from dask_k8s_operator.domain.templates import Refusal, TemplateCheck, Trial, check, is_checked, trials
@@ -78,9 +79,11 @@ class Observer:
         # Before the scheduler is read: what an answer says moved must be older than the list it is checked against.
         calls = self._calls.of(key)
         # After the pods: a worker that registers in between is seen as registered, not as unknown.
+        taken = foreign(owned_deployment, owned_service)
+        asked_for = question(cluster, None if taken else owned_deployment, workers, self._clock())
         view, workload, rivals = await asyncio.gather(
-            self._ask(key, cluster, workers),
-            self._ask_for_work(key, question(cluster, owned_deployment, workers, self._clock())),
+            self._ask(key, cluster, workers, taken),
+            self._ask_for_work(key, asked_for),
             self._find_rivals(cluster),
         )
         return Snapshot(
@@ -116,9 +119,14 @@ class Observer:
             return Refusal(None, str(error))
         return None
 
-    async def _ask(self, key: ClusterKey, cluster: Cluster, workers: tuple[Pod, ...]) -> SchedulerView:
+    async def _ask(
+        self, key: ClusterKey, cluster: Cluster, workers: tuple[Pod, ...], taken: tuple[str, ...]
+    ) -> SchedulerView:
         if not needs_scheduler(cluster, workers):
             return NotAsked()
+        if taken:
+            # Another Cluster's scheduler would say that it doesn't know these workers.
+            return Unreachable(f"the {taken[0]} {names.scheduler_name(key.name)} doesn't belong to this Cluster")
         drained = {address for entry in cluster.retiring if entry.drained for address in entry.addresses}
         try:
             return await self._scheduler(key).view(drained)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CREATION_REFUSED = "CreationRefused"
 ENDED_AT_ONCE = "EndedAtOnce"
+NAME_TAKEN = "NameTaken"
 NO_TIME = timedelta(0)
 
 _NAMED = 5
@@ -54,10 +55,9 @@ def scheduler_ready(snapshot: Snapshot, templates: TemplateCheck, *, now: dateti
     kind = "SchedulerReady"
     name = names.scheduler_name(snapshot.cluster.name)
     owned = {"Deployment": snapshot.deployment, "Service": snapshot.service}
-    foreign = [what for what, found in owned.items() if found is not None and not found.ours]
-    if foreign:
-        message = f"there is a {foreign[0]} {name} that doesn't belong to this Cluster: delete it or rename the Cluster"
-        return Condition(kind, "False", "NameTaken", message)
+    if snapshot.foreign:
+        what = f"there is a {snapshot.foreign[0]} {name} that doesn't belong to this Cluster"
+        return Condition(kind, "False", NAME_TAKEN, f"{what}: delete it or rename the Cluster")
     if snapshot.deployment is not None and snapshot.deployment.ready and snapshot.service is not None:
         return Condition(kind, "True", "Available", f"the scheduler listens at {name}")
     refused = _still_refused(snapshot.cluster, kind)
@@ -77,6 +77,8 @@ def workers_ready(
     """`WorkersReady`: as many as are wanted; or what keeps them."""
     cluster = snapshot.cluster
     kind, count = "WorkersReady", f"{ready} of {cluster.replicas} workers are ready"
+    if snapshot.foreign and ready < cluster.replicas:
+        return Condition(kind, "False", NAME_TAKEN, f"{count}; none is made while the scheduler's name is taken")
     complaint = templates.against(names.ROLE_WORKER, other_too=None in {snapshot.deployment, snapshot.service})
     if complaint is not None and missing:
         return Condition(kind, "False", complaint.reason, complaint.message)

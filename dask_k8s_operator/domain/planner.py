@@ -33,6 +33,9 @@ RESYNC = timedelta(minutes=5)
 POLL = timedelta(seconds=5)
 """When it is looked at again while something is awaited that no event tells, such as the scheduler's answer."""
 
+FOREIGN = timedelta(seconds=30)
+"""When it is looked at again while somebody else's objects have the names of its own."""
+
 
 def plan(snapshot: Snapshot, now: datetime) -> Plan:
     """Decide what is to be done, from what is there alone.
@@ -57,7 +60,9 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         scaling=scaling,
         now=now,
     )
-    asking = (ask_again_after(snapshot.cluster, templates, now), scaling.again)
+    # No event tells that what others have made is gone.
+    foreign = FOREIGN if snapshot.foreign else None
+    asking = (ask_again_after(snapshot.cluster, templates, now), scaling.again, foreign)
     again = (workers.requeue_after, *asking, *_slow(snapshot, now))
     return Plan(
         status=None if status == snapshot.cluster.status else status,
@@ -179,7 +184,11 @@ def _slow(snapshot: Snapshot, now: datetime) -> Iterator[timedelta]:
 
 def _creations(snapshot: Snapshot, templates: TemplateCheck, *, missing: int) -> list[Create]:
     """What is made, of what is missing: nothing that the API server would refuse, and no half of a new Cluster."""
-    found = []
+    found: list[Create] = []
+    if snapshot.foreign:
+        # Workers would join whatever scheduler is behind the name, and the selector of a Service would pick the pods
+        # of an earlier Cluster, which go but are still there.
+        return found
     if templates.against(names.ROLE_SCHEDULER, other_too=not snapshot.worker_pods) is None:
         found += _missing_scheduler(snapshot)
     if templates.against(names.ROLE_WORKER, other_too=None in {snapshot.deployment, snapshot.service}) is None:

@@ -235,6 +235,17 @@ class Snapshot:
     workload: Workload | NotAsked | Unreachable = field(default_factory=NotAsked)
     rivals: Rivals = field(default_factory=Rivals)
 
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """What has the name of the Cluster's scheduler and isn't the Cluster's; see `foreign`."""
+        return foreign(self.deployment, self.service)
+
+
+def foreign(deployment: Owned | None, service: Owned | None) -> tuple[str, ...]:
+    """Which of the two are there and belong to somebody else: "Deployment", "Service"."""
+    found = {"Deployment": deployment, "Service": service}
+    return tuple(kind for kind, owned in found.items() if owned is not None and not owned.ours)
+
 
 def owned_by(manifest: Mapping[str, Any], uid: str) -> bool:
     """Whether an object's controller is the owner with this uid."""

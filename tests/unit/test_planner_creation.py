@@ -32,6 +32,8 @@ from tests.unit.builders import (
     workers,
 )
 
+FOREIGN = Owned(ours=False, ready=True)
+
 if TYPE_CHECKING:
     from datetime import timedelta
 
@@ -90,6 +92,27 @@ class TestWhatIsMissing:
     def test_workers(self, seen: tuple[Pod, ...], replicas: int, missing: int) -> None:
         decided = decide(seen, replicas=replicas)
         assert created(decided) == ["Pod"] * missing
+
+    @pytest.mark.parametrize(
+        "seen",
+        [
+            {"deployment": FOREIGN},
+            {"service": FOREIGN},
+            {"deployment": FOREIGN, "service": None},
+            {"deployment": None, "service": FOREIGN},
+            {"deployment": FOREIGN, "service": FOREIGN},
+        ],
+    )
+    def test_nothing_while_the_schedulers_name_is_taken(self, seen: dict[str, Any]) -> None:
+        """Workers would join a scheduler of somebody else; and a Service would lead to it."""
+        decided = decide(pods("a"), replicas=3, **seen)
+        assert created(decided) == []
+        assert condition(decided, "WorkersReady") == (
+            "False",
+            "NameTaken",
+            "1 of 3 workers are ready; none is made while the scheduler's name is taken",
+        )
+        assert decided.requeue_after < RESYNC, "nothing may tell that it has become free"
 
     def test_names_of_new_pods_are_those_of_the_cluster_and_differ(self) -> None:
         names = worker_names()

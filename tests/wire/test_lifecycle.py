@@ -240,12 +240,35 @@ async def test_pods_of_others_are_not_its_own(api: ApiServer, world: World, runn
 async def test_a_scheduler_of_somebody_else_is_not_taken_over(
     kind: resource, name: str, api: ApiServer, world: World, running: Running
 ) -> None:
-    world.apply(replicas=0)
+    """Nor does anything join it."""
+    world.apply(replicas=2)
     api.add(kind, {"metadata": {"name": f"{CLUSTER}-scheduler", "labels": {}}, "spec": {}})
     async with running():
         await api.until(lambda: world.condition("SchedulerReady")[1] == "NameTaken", "the condition says so")
-    assert name in world.condition("SchedulerReady")[2]
-    assert created(api, kind) == []
+        assert name in world.condition("SchedulerReady")[2]
+        for replicas in (3, 4):  # as the second pass begins, the first has ended
+            seen = len(api.asked(action.FETCH, CLUSTERS))
+            await world.scale(replicas)
+            await api.until(lambda: len(api.asked(action.FETCH, CLUSTERS)) > seen, "another pass")  # noqa: B023
+        assert [request for request in api.asked(action.CREATE) if request.resource != EVENTS] == []
+        await world.delete(kind, f"{CLUSTER}-scheduler")
+        await world.scale(2)  # nothing tells of a deletion of what has no label
+        await world.ready(2)
+
+
+async def test_a_scheduler_of_somebody_else_is_not_believed(
+    api: ApiServer, dask: FakeDask, world: World, running: Running
+) -> None:
+    """It doesn't know the workers, which may hold data all the same."""
+    world.apply(replicas=2)
+    async with running():
+        before = await world.ready(2)
+        dask.workers.clear()
+        await api.change(SERVICES, f"{CLUSTER}-scheduler", {"metadata": {"ownerReferences": []}})
+        await world.scale(0)
+        await api.until(lambda: world.condition("ScaleDownBlocked")[0] == "True", "the condition says so")
+        assert "doesn't belong to this Cluster" in world.condition("ScaleDownBlocked")[2]
+        assert world.workers() == before
 
 
 async def test_all_namespaces(api: ApiServer, world: World, running: Running) -> None:
