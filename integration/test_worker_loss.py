@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
+
 from integration.dask_cluster import DaskCluster
 from integration.worker_process import SHARED, send_signal
 
@@ -23,6 +25,8 @@ workers = json.load(urlopen(api + "get_workers"))["workers"]
 request = Request(api + "retire_workers", json.dumps({"workers": [own]}).encode(), {"Content-Type": "application/json"})
 assert own in json.load(urlopen(request))
 """
+
+_SIDECAR = {"name": "beside", "command": ["sh", "-c", "trap exit TERM; sleep inf & wait"]}
 
 
 def test_a_killed_worker_is_started_again(kube: Kube, images: Images) -> None:
@@ -98,9 +102,13 @@ def test_the_only_worker_is_evicted(kube: Kube, images: Images) -> None:
         assert agent.audit().intact, agent.audit()
 
 
-def test_a_completed_worker_pod_is_replaced(kube: Kube, images: Images) -> None:
-    """A retired worker ends with status 0, so its pod is Succeeded; nobody asked for fewer workers, though."""
-    cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=2)
+@pytest.mark.parametrize("beside", [(), (_SIDECAR,)], ids=["alone", "beside another container"])
+def test_a_completed_worker_is_replaced(kube: Kube, images: Images, beside: tuple[Manifest, ...]) -> None:
+    """A retired worker ends with status 0, and nobody asked for fewer; a container beside it may run on for ever."""
+    locked = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    containers = [{"name": "worker"}, *({**container, "image": images.dask} for container in beside)]
+    pod = {"containers": [{**container, "securityContext": locked} for container in containers]}
+    cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=2, worker=pod)
     with cluster.client(images.dask) as agent:
         agent.hold(scattered=20, computed=20)
         victim = min(_names(cluster))

@@ -71,8 +71,8 @@ class Holdings:
 
         This is the one place where that is decided. Every deletion that the operator makes is one of these:
 
-        - Finished: no process of the pod is left, so neither is any memory. `restartPolicy: OnFailure` never
-          starts a Succeeded or Failed pod again.
+        - Finished: no process of the Dask container is left, so neither is any memory. The kubelet never starts a
+          Succeeded or Failed pod again, nor a container that its `restartPolicy` leaves ended beside others that run.
         - Never started: no process has run. The kubelet may have started one since it last wrote the status;
           every deletion carries the resourceVersion that was read, so a status written in between makes it a conflict.
           In the second or so before the kubelet reports a start, Python is still importing Dask.

@@ -46,7 +46,7 @@ class Pod:
 
     Attributes:
         started: a process of the pod's Dask container has run at some time.
-        finished: the pod's phase is Succeeded or Failed: no process of it will ever run again.
+        finished: no process of its Dask container will ever run again; others beside it may.
         terminating: somebody has asked for its deletion.
         ran_seconds: how long the Dask container of a finished pod ran, where the kubelet reports it.
         finished_at: when it ended.
@@ -98,7 +98,8 @@ class Pod:
             created=datetime.fromisoformat(metadata["creationTimestamp"]),
             started=bool(past) or state.get("restartCount", 0) > 0,
             ready=ready is not None,
-            finished=status.get("phase") in {"Succeeded", "Failed"},
+            finished=status.get("phase") in {"Succeeded", "Failed"}
+            or _ended_for_good(manifest.get("spec", {}), ended, container),
             terminating="deletionTimestamp" in metadata,
             deletion_cost=_deletion_cost(metadata),
             ran_seconds=(done - begun).total_seconds() if begun and done else None,
@@ -293,6 +294,21 @@ def _startup(metadata: Mapping[str, Any], state: Mapping[str, Any], ready: Mappi
     if begun is None or since is None or state.get("restartCount", 0) > 0 or since - begun > LONGEST_BOOT:
         return None
     return since - datetime.fromisoformat(metadata["creationTimestamp"])
+
+
+def _ended_for_good(spec: Mapping[str, Any], ended: Mapping[str, Any], container: str) -> bool:
+    """Whether the kubelet never starts the container again, though the pod goes on with those beside it.
+
+    Args:
+        spec: the pod's.
+        ended: how the container ended; empty: it hasn't.
+        container: its name.
+    """
+    own: Mapping[str, Any] = next((c for c in spec.get("containers", ()) if c["name"] == container), {})
+    # Rules are finer than a policy, and those of one container may have all of them started again.
+    ruled = any(c.get("restartPolicyRules") for c in (*spec.get("containers", ()), *spec.get("initContainers", ())))
+    policy = own.get("restartPolicy") or spec.get("restartPolicy")
+    return bool(ended) and not ruled and (policy == "Never" or (policy == "OnFailure" and ended.get("exitCode") == 0))
 
 
 def _deletion_cost(metadata: Mapping[str, Any]) -> int:

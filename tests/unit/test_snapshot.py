@@ -90,6 +90,42 @@ def test_finished(phase: str, *, over: bool) -> None:
     assert (found.finished, found.live) == (over, not over)
 
 
+ENDED_WELL, ENDED_BADLY = {"terminated": {"exitCode": 0}}, {"terminated": {"exitCode": 1}}
+RULES = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [0]}}]
+
+
+@pytest.mark.parametrize(
+    ("policy", "own", "state", "over"),
+    [
+        ("OnFailure", {}, ENDED_WELL, True),
+        ("OnFailure", {}, ENDED_BADLY, False),
+        ("Never", {}, ENDED_BADLY, True),
+        ("Always", {}, ENDED_WELL, False),
+        ("Always", {"restartPolicy": "Never"}, ENDED_BADLY, True),
+        ("Never", {"restartPolicy": "OnFailure"}, ENDED_BADLY, False),
+        ("Never", {"restartPolicy": "OnFailure", "restartPolicyRules": RULES}, ENDED_WELL, False),
+        ("Never", {}, {"running": {}}, False),
+        ("Never", {}, {"waiting": {}}, False),
+    ],
+)
+def test_finished_while_a_container_beside_it_runs_on(
+    policy: str, own: dict[str, Any], state: dict[str, Any], *, over: bool
+) -> None:
+    """The phase is Running as long as any container is."""
+    beside = {"name": "beside", "state": {"running": {}}}
+    status = {"phase": "Running", "containerStatuses": [beside, {"name": "worker", "state": state}]}
+    spec = {"restartPolicy": policy, "containers": [{"name": "worker", **own}, {"name": "beside"}]}
+    found = Pod.from_manifest({**manifest(status), "spec": {**spec, "nodeName": "node"}}, container="worker")
+    assert found.finished == over
+
+
+def test_a_container_beside_it_that_ended_is_nobodys_end() -> None:
+    states = [{"name": "beside", "state": ENDED_WELL}, {"name": "worker", "state": {"running": {"startedAt": CREATED}}}]
+    spec = {"restartPolicy": "OnFailure", "containers": [{"name": "worker"}, {"name": "beside"}], "nodeName": "node"}
+    status = {"phase": "Running", "containerStatuses": states}
+    assert not Pod.from_manifest({**manifest(status), "spec": spec}, container="worker").finished
+
+
 def test_terminating() -> None:
     found = read({"phase": "Running"}, deletionTimestamp=CREATED)
     assert (found.terminating, found.live) == (True, False)
