@@ -91,6 +91,13 @@ REFUSED = (
         "an unknown way to end a retirement", (*RETIREMENT, "onTimeout"), "Kill", 'supported values: "Keep", "Delete"'
     ),
     Wrong("an end of retirements without a deadline", (*RETIREMENT, "onTimeout"), "Delete", "needs timeoutSeconds"),
+    Wrong("a hundred thousand workers by demand", (*WORKERS, "autoscale"), {"maxReplicas": 100_000}, "equal to 10000"),
+    Wrong(
+        "idleness for thousands of years",
+        (*SPEC, "idle"),
+        {"afterSeconds": 10**12},
+        "should be less than or equal to 2147483647",
+    ),
     Wrong("a name that makes others too long", ("metadata", "name"), "d" * 46, "may have 45 characters at most"),
     Wrong("a name that begins with a digit", ("metadata", "name"), "4dask", "must begin with a letter"),
     Wrong("a name in capitals", ("metadata", "name"), "Dask", "lowercase RFC 1123 subdomain"),

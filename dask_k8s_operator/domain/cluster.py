@@ -13,6 +13,13 @@ from dask_k8s_operator.domain.autoscale import Autoscale
 
 Manifest = Mapping[str, Any]
 
+LONGEST = 2**31 - 1
+"""The most seconds that any field may have: 68 years."""
+
+MOST_WORKERS = 10_000
+LONGEST_WINDOW = 3600
+"""As the schema of the CustomResourceDefinition has it."""
+
 DRAIN_SECONDS = 60
 """How long tasks that run on a worker may take to finish where the spec doesn't say."""
 
@@ -209,7 +216,7 @@ class Cluster:
             image=spec.get("image"),
             scheduler_template=_mapping(scheduler, "template", "spec.scheduler"),
             scheduler_service=_mapping(scheduler, "service", "spec.scheduler"),
-            replicas=_replicas(workers),
+            replicas=_number(workers, "replicas", "spec.workers", most=MOST_WORKERS, default=1),
             worker_template=_mapping(workers, "template", "spec.workers"),
             retirement=_retirement(_mapping(workers, "retirement", "spec.workers")),
             retiring=tuple(Retiring.from_status(e) for e in status.get("workers", {}).get("retiring", ())),
@@ -230,18 +237,22 @@ def _mapping(parent: Manifest, key: str, path: str = "") -> Manifest:
     return value
 
 
-def _replicas(workers: Manifest) -> int:
-    replicas = workers.get("replicas", 1)
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
-        raise InvalidCluster(f"spec.workers.replicas must be a whole number from 0, but it is {replicas!r}")
-    return replicas
+def _number(parent: Manifest, field: str, path: str, *, most: int, least: int = 0, default: int = 0) -> int:
+    value = parent.get(field, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidCluster(f"{path}.{field} must be a whole number from {least} to {most}, but it is {value!r}")
+    return value
+
+
+def _seconds(parent: Manifest, field: str, path: str, **bounds: int) -> timedelta:
+    return timedelta(seconds=_number(parent, field, path, **{"most": LONGEST, **bounds}))
 
 
 def _retirement(spec: Manifest) -> Retirement:
-    timeout = spec.get("timeoutSeconds")
+    path = "spec.workers.retirement"
     return Retirement(
-        drain=timedelta(seconds=spec.get("drainSeconds", DRAIN_SECONDS)),
-        timeout=None if timeout is None else timedelta(seconds=timeout),
+        drain=_seconds(spec, "drainSeconds", path, default=DRAIN_SECONDS),
+        timeout=None if spec.get("timeoutSeconds") is None else _seconds(spec, "timeoutSeconds", path, least=1),
         delete_on_timeout=spec.get("onTimeout", "Keep") == "Delete",
     )
 
@@ -252,15 +263,21 @@ def _autoscale(spec: Manifest) -> Autoscale | None:
     path, window = "spec.workers.autoscale", "stabilizationWindowSeconds"
     if "maxReplicas" not in spec:
         raise InvalidCluster(f"{path}.maxReplicas is missing: set how many workers there may be at most")
-    minimum, maximum = spec.get("minReplicas", 0), spec["maxReplicas"]
+    minimum = _number(spec, "minReplicas", path, most=MOST_WORKERS)
+    maximum = _number(spec, "maxReplicas", path, least=1, most=MOST_WORKERS)
     if minimum > maximum:
         raise InvalidCluster(f"{path}.minReplicas must not be more than maxReplicas, but it is {minimum}")
-    down = _mapping(spec, "scaleDown", path).get(window)
+
+    def window_of(direction: str) -> timedelta | None:
+        given = _mapping(spec, direction, path)
+        known = given.get(window) is not None
+        return _seconds(given, window, f"{path}.{direction}", most=LONGEST_WINDOW) if known else None
+
     return Autoscale(
         minimum=minimum,
         maximum=maximum,
-        up_window=timedelta(seconds=_mapping(spec, "scaleUp", path).get(window) or 0),
-        down_window=None if down is None else timedelta(seconds=down),
+        up_window=window_of("scaleUp") or timedelta(0),
+        down_window=window_of("scaleDown"),
     )
 
 
@@ -270,7 +287,9 @@ def _idle(spec: Manifest) -> Idle | None:
     if "afterSeconds" not in spec:
         raise InvalidCluster("spec.idle.afterSeconds is missing: set for how long nobody must have used the Cluster")
     action = spec.get("action", IdleAction.SCALE_TO_ZERO)
-    return Idle(after=timedelta(seconds=spec["afterSeconds"]), action=IdleAction(action))
+    if action not in set(IdleAction):
+        raise InvalidCluster(f"spec.idle.action must be {' or '.join(IdleAction)}, but it is {action!r}")
+    return Idle(after=_seconds(spec, "afterSeconds", "spec.idle", least=1), action=IdleAction(action))
 
 
 def _update(spec: Manifest) -> UpdateStrategy:

@@ -94,11 +94,11 @@ def test_a_status_that_nobody_wrote_yet(status: dict[str, Any] | None) -> None:
         ({"scheduler": {"template": []}}, "spec.scheduler.template must be an object, but it is []"),
         ({"scheduler": {"service": 1}}, "spec.scheduler.service must be an object, but it is 1"),
         ({"workers": {"template": "x"}}, "spec.workers.template must be an object, but it is 'x'"),
-        ({"workers": {"replicas": -1}}, "spec.workers.replicas must be a whole number from 0, but it is -1"),
-        ({"workers": {"replicas": 1.5}}, "spec.workers.replicas must be a whole number from 0, but it is 1.5"),
-        ({"workers": {"replicas": "3"}}, "spec.workers.replicas must be a whole number from 0, but it is '3'"),
-        ({"workers": {"replicas": True}}, "spec.workers.replicas must be a whole number from 0, but it is True"),
-        ({"workers": {"replicas": None}}, "spec.workers.replicas must be a whole number from 0, but it is None"),
+        ({"workers": {"replicas": -1}}, "spec.workers.replicas must be a whole number from 0 to 10000, but it is -1"),
+        ({"workers": {"replicas": 1.5}}, "spec.workers.replicas must be a whole number from 0 to 10000, but it is 1.5"),
+        ({"workers": {"replicas": "3"}}, "spec.workers.replicas must be a whole number from 0 to 10000, but it is '3'"),
+        ({"workers": {"replicas": True}}, "spec.workers.replicas must be a whole number from 0 to 10000, but it is True"),
+        ({"workers": {"replicas": None}}, "spec.workers.replicas must be a whole number from 0 to 10000, but it is None"),
         (
             {"workers": {"autoscale": {"minReplicas": 1}}},
             "spec.workers.autoscale.maxReplicas is missing: set how many workers there may be at most",
@@ -106,6 +106,31 @@ def test_a_status_that_nobody_wrote_yet(status: dict[str, Any] | None) -> None:
         (
             {"workers": {"autoscale": {"minReplicas": 3, "maxReplicas": 2}}},
             "spec.workers.autoscale.minReplicas must not be more than maxReplicas, but it is 3",
+        ),
+        (
+            {"workers": {"autoscale": {"maxReplicas": 10**12}}},
+            f"spec.workers.autoscale.maxReplicas must be a whole number from 1 to 10000, but it is {10**12}",
+        ),
+        (
+            {"workers": {"autoscale": {"maxReplicas": 1, "scaleUp": {"stabilizationWindowSeconds": 3601}}}},
+            "spec.workers.autoscale.scaleUp.stabilizationWindowSeconds must be a whole number from 0 to 3600, "
+            "but it is 3601",
+        ),
+        (
+            {"workers": {"retirement": {"drainSeconds": 10**12}}},
+            f"spec.workers.retirement.drainSeconds must be a whole number from 0 to 2147483647, but it is {10**12}",
+        ),
+        (
+            {"workers": {"retirement": {"timeoutSeconds": 0}}},
+            "spec.workers.retirement.timeoutSeconds must be a whole number from 1 to 2147483647, but it is 0",
+        ),
+        (
+            {"idle": {"afterSeconds": 10**12}},
+            f"spec.idle.afterSeconds must be a whole number from 1 to 2147483647, but it is {10**12}",
+        ),
+        (
+            {"idle": {"afterSeconds": 1, "action": "Stop"}},
+            "spec.idle.action must be ScaleToZero or Delete, but it is 'Stop'",
         ),
         (
             {"idle": {"action": "Delete"}},
@@ -117,6 +142,21 @@ def test_a_wrong_shape_is_named(spec: Any, message: str) -> None:
     with pytest.raises(InvalidCluster) as error:
         Cluster.from_manifest(manifest() | {"spec": spec})
     assert str(error.value) == message
+
+
+def test_the_longest_times_can_be_reckoned_with() -> None:
+    longest = 2**31 - 1
+    spec = {
+        "workers": {
+            "retirement": {"drainSeconds": longest, "timeoutSeconds": longest, "onTimeout": "Delete"},
+            "autoscale": {"maxReplicas": 10_000, "scaleDown": {"stabilizationWindowSeconds": 3600}},
+        },
+        "idle": {"afterSeconds": longest},
+    }
+    read = Cluster.from_manifest(manifest(spec))
+    assert read.idle is not None
+    assert read.retirement.timeout is not None
+    assert NOW + read.retirement.drain + read.retirement.timeout + read.idle.after > NOW
 
 
 class TestRetiring:
