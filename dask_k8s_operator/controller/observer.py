@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dask_k8s_operator.clients.kubernetes import Refused, Unavailable
 from dask_k8s_operator.clients.scheduler import SchedulerError
 from dask_k8s_operator.domain import names
-from dask_k8s_operator.domain.cluster import Cluster
+from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster
 from dask_k8s_operator.domain.planner import needs_scheduler
 from dask_k8s_operator.domain.rivals import Rivals
 from dask_k8s_operator.domain.scaling import question
@@ -20,6 +20,7 @@ from dask_k8s_operator.domain.snapshot import (
     SchedulerView,
     Snapshot,
     Unreachable,
+    Unreadable,
     foreign,
     owned_by,
 )
@@ -51,12 +52,11 @@ class Observer:
         self._calls = calls
         self._clock = clock
 
-    async def observe(self, key: ClusterKey) -> Snapshot | None:
+    async def observe(self, key: ClusterKey) -> Snapshot | Unreadable | None:
         """Read everything that a plan needs; None where there is no such Cluster.
 
         Raises:
             KubernetesError: the API server didn't give it all.
-            InvalidCluster: the spec can't be read.
         """
         child = names.scheduler_name(key.name)
         manifest, deployment, service, pods = await asyncio.gather(
@@ -67,7 +67,10 @@ class Observer:
         )
         if manifest is None:
             return None
-        cluster = Cluster.from_manifest(manifest)
+        try:
+            cluster = Cluster.from_manifest(manifest)
+        except InvalidCluster as error:
+            return Unreadable(Cluster.from_manifest({**manifest, "spec": {}}), str(error))
         workers = tuple(
             Pod.from_manifest(pod, container=names.ROLE_WORKER)
             for pod in pods

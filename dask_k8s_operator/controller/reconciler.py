@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.clients.kubernetes import Conflict, KubernetesClient
 from dask_k8s_operator.domain.events import of_conditions
-from dask_k8s_operator.domain.planner import plan
-from dask_k8s_operator.domain.status import merge_patch, with_refusals
+from dask_k8s_operator.domain.planner import RESYNC, plan
+from dask_k8s_operator.domain.snapshot import Unreadable
+from dask_k8s_operator.domain.status import merge_patch, unreadable_status, with_refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -67,6 +68,8 @@ class Reconciler:
             self._calls.forget(key)
             return None
         now = self._clock()
+        if isinstance(snapshot, Unreadable):
+            return await self._say_unreadable(key, snapshot, now)
         cluster = snapshot.cluster
         todo = plan(snapshot, now)
         status, version = todo.status, cluster.resource_version
@@ -86,6 +89,18 @@ class Reconciler:
             logger.debug("%s: changed since it was read: %s", key, conflict)
             return AT_ONCE
         return todo.requeue_after
+
+    async def _say_unreadable(self, key: ClusterKey, found: Unreadable, now: datetime) -> timedelta:
+        """Say what is wrong with the spec; nothing can be done before that changes, of which an event tells."""
+        cluster = found.cluster
+        status = unreadable_status(cluster, found.reason, now=now)
+        if not cluster.terminating and status != cluster.status:
+            try:
+                await self._write_status(key, cluster.resource_version, cluster.status, status)
+            except Conflict:
+                return AT_ONCE
+            self._recorder.record(cluster, of_conditions(cluster.status, status))
+        return RESYNC
 
     async def _write_status(
         self, key: ClusterKey, version: str, before: Mapping[str, Any], after: Mapping[str, Any]

@@ -217,6 +217,19 @@ class RetireCalls:
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """A Cluster whose spec can't be read.
+
+    Attributes:
+        cluster: it, as if its spec were empty.
+        reason: why, with the name of the field.
+    """
+
+    cluster: Cluster
+    reason: str
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One Cluster and everything around it, as read for one reconcile.
 

@@ -10,13 +10,14 @@ from dask_k8s_operator.domain.conditions import CREATION_REFUSED, Condition
 from dask_k8s_operator.domain.revision import first_revision, outdated, worker_revision
 from dask_k8s_operator.domain.summary import summary
 from dask_k8s_operator.domain.templates import CONDITION as TEMPLATE_VALID
+from dask_k8s_operator.domain.templates import INVALID_SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from dask_k8s_operator.domain.actions import Create
-    from dask_k8s_operator.domain.cluster import Retiring
+    from dask_k8s_operator.domain.cluster import Cluster, Retiring
     from dask_k8s_operator.domain.scaling import Scaling
     from dask_k8s_operator.domain.snapshot import Snapshot
     from dask_k8s_operator.domain.templates import TemplateCheck
@@ -123,6 +124,22 @@ def with_refusals(status: Mapping[str, Any], refusals: Iterable[Refusal], *, now
     generation = status["observedGeneration"]
     written = conditions.as_written(status, known.values(), generation=generation, now=now)
     return {**status, "state": summary(known.values()), "conditions": written}
+
+
+def unreadable_status(cluster: Cluster, reason: str, *, now: datetime) -> dict[str, Any]:
+    """The status of a Cluster whose spec can't be read: what else it says stays as it is.
+
+    Args:
+        cluster: with the status as it was read.
+        reason: why it can't.
+        now: for the transition times.
+    """
+    known = {c["type"]: Condition.from_status(c) for c in cluster.status.get("conditions", ())}
+    known |= {kind: Condition(kind, "False", INVALID_SPEC, reason) for kind in ("Ready", TEMPLATE_VALID)}
+    generation = cluster.generation
+    written = conditions.as_written(cluster.status, known.values(), generation=generation, now=now)
+    told = {"observedGeneration": generation, "state": summary(known.values()), "conditions": written}
+    return {**cluster.status, **told}
 
 
 def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

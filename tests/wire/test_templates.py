@@ -9,6 +9,7 @@ from kmock import action, method
 from tests.wire.apiserver import (
     CLUSTERS,
     DEPLOYMENTS,
+    EVENTS,
     PODS,
     SERVICES,
     dry_run_of,
@@ -109,3 +110,25 @@ async def test_a_service_that_doesnt_fit_the_schema_is_no_trouble_of_the_servers
             "the API server refuses the Service (spec.scheduler.service): .spec.foo: not declared",
         )
         assert world.condition("Ready")[0] == "True"
+
+
+async def test_a_spec_that_cant_be_read_is_told_and_what_runs_goes_on(
+    api: ApiServer, world: World, running: Running
+) -> None:
+    """As an older schema may let it pass."""
+    world.apply(replicas=2)
+    async with running():
+        before = await world.ready(2)
+        wrong = {"metadata": {"generation": 2}, "spec": {"idle": {"afterSeconds": 10**12}}}
+        await api.change(CLUSTERS, CLUSTER, wrong)
+        await api.until(lambda: world.condition("TemplateValid")[0] == "False", "the condition says so")
+        message = f"spec.idle.afterSeconds must be a whole number from 1 to 2147483647, but it is {10**12}"
+        assert world.condition("TemplateValid") == ("False", "InvalidSpec", message)
+        assert world.condition("Ready") == ("False", "InvalidSpec", message)
+        assert world.condition("WorkersReady")[0] == "True"
+        assert (world.status["observedGeneration"], world.status["state"]) == (2, "Invalid")
+        assert world.status["workers"]["count"] == 2
+        await api.until(lambda: "InvalidSpec" in {event["reason"] for event in api.all(EVENTS)}, "the Event")
+        await api.change(CLUSTERS, CLUSTER, {"metadata": {"generation": 3}, "spec": {"idle": None}})
+        await api.until(lambda: world.condition("Ready")[0] == "True", "all is well again")
+    assert world.workers() == before
