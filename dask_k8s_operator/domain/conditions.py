@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from dask_k8s_operator.domain import names
-from dask_k8s_operator.domain.rollout import progress
+from dask_k8s_operator.domain import names, trouble
+from dask_k8s_operator.domain.rollout import ROLLING, STALLED, progress
 from dask_k8s_operator.domain.templates import CONDITION as TEMPLATE_VALID
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dask_k8s_operator.domain.snapshot import Pod, Snapshot
     from dask_k8s_operator.domain.templates import TemplateCheck
 
+PROGRESSING = "Progressing"
 CREATION_REFUSED = "CreationRefused"
 ENDED_AT_ONCE = "EndedAtOnce"
 NAME_TAKEN = "NameTaken"
@@ -76,14 +77,15 @@ def workers_ready(
 ) -> Condition:
     """`WorkersReady`: as many as are wanted; or what keeps them."""
     cluster = snapshot.cluster
-    kind, count = "WorkersReady", f"{ready} of {cluster.replicas} workers are ready"
+    # Those that are too many are on their way out, or will be replaced.
+    kind, count = "WorkersReady", f"{min(ready, cluster.replicas)} of {cluster.replicas} workers are ready"
     if snapshot.foreign and ready < cluster.replicas:
         return Condition(kind, "False", NAME_TAKEN, f"{count}; none is made while the scheduler's name is taken")
     complaint = templates.against(names.ROLE_WORKER, other_too=None in {snapshot.deployment, snapshot.service})
     if complaint is not None and missing:
         return Condition(kind, "False", complaint.reason, complaint.message)
     refused = _still_refused(cluster, kind)
-    if refused is not None and missing:
+    if ready < cluster.replicas and refused is not None and missing:
         return refused
     if ready < cluster.replicas and (troubled := _troubled(snapshot.worker_pods, now)):
         reason, message = troubled
@@ -99,11 +101,26 @@ def workers_ready(
     return Condition(kind, "True", "AllReady", count)
 
 
-def progressing(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -> Condition:
+def progressing(
+    snapshot: Snapshot, *, missing: int, templates: TemplateCheck, blocked: Condition, now: datetime
+) -> Condition:
     """`Progressing`: how far the workers follow the template."""
     complaint = templates.of(names.ROLE_WORKER)
-    words = complaint.message if complaint is not None else None
-    return Condition("Progressing", *progress(snapshot.cluster, snapshot.worker_pods, words, now))
+    found = progress(
+        snapshot,
+        complaint=complaint.message if complaint is not None else None,
+        blocked=blocked.message if blocked.status == "True" else None,
+        now=now,
+    )
+    before = _condition(snapshot.cluster, PROGRESSING)
+    refused = _still_refused(snapshot.cluster, PROGRESSING)
+    if found.reason == ROLLING and refused is not None and missing:
+        return refused
+    # The next new worker is being made, and nothing says that it will fare better.
+    stalled = before is not None and before.reason == STALLED and _same_spec(snapshot.cluster)
+    if stalled and before is not None and not found.working:
+        return before
+    return Condition(PROGRESSING, found.status, found.reason, found.message)
 
 
 def template_valid(snapshot: Snapshot, *, missing: int, templates: TemplateCheck) -> Condition:
@@ -160,14 +177,14 @@ def _troubled(pods: Iterable[Pod], now: datetime) -> tuple[str, str] | None:
     live = sorted((pod for pod in pods if pod.live), key=lambda pod: pod.name)
     known = [(pod, pod.trouble) for pod in live if pod.trouble]
     slow = [(pod, pod.delay.trouble) for pod in live if pod.delay and pod.delay.left(now) <= NO_TIME]
-    pod, trouble = next(iter((*known, *slow)), (None, None))
-    return (trouble.reason, f"Pod {pod.name}: {trouble.message}") if pod and trouble else None
+    pod, found = next(iter((*known, *slow)), (None, None))
+    return (found.reason, f"Pod {pod.name}: {found.message}") if pod and found else None
 
 
 def _ended_at_once(snapshot: Snapshot) -> str | None:
     retiring = {entry.uid for entry in snapshot.cluster.retiring}
     found = sorted(pod.name for pod in snapshot.worker_pods if pod.ended_at_once and pod.uid not in retiring)
-    return f"Pod {found[0]}: its worker ended as soon as it began: does its command start one?" if found else None
+    return f"Pod {found[0]}: {trouble.ENDED_AT_ONCE}" if found else None
 
 
 def _same_spec(cluster: Cluster) -> bool:

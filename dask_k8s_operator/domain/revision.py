@@ -41,8 +41,12 @@ def first_revision(cluster: Cluster) -> str:
 
 def outdated(cluster: Cluster, pods: tuple[Pod, ...]) -> frozenset[str]:
     """The uids of the live pods that an earlier template gave."""
-    current, first = worker_revision(cluster), first_revision(cluster)
-    return frozenset(pod.uid for pod in pods if pod.live and (pod.revision or first) != current)
+    return frozenset(pod.uid for pod in pods if pod.live and not is_current(cluster, pod))
+
+
+def is_current(cluster: Cluster, pod: Pod) -> bool:
+    """Whether the template of now gave this pod."""
+    return (pod.revision or first_revision(cluster)) == worker_revision(cluster)
 
 
 def _used_image(cluster: Cluster) -> str | None:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from dask_k8s_operator.domain.retirement import Choice, choose
-from dask_k8s_operator.domain.revision import outdated, worker_revision
+from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain.retirement import Choice, Holdings, choose
+from dask_k8s_operator.domain.revision import is_current, outdated, worker_revision
+from dask_k8s_operator.domain.trouble import ENDED_AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import datetime
 
     from dask_k8s_operator.domain.cluster import Cluster
-    from dask_k8s_operator.domain.retirement import Holdings
-    from dask_k8s_operator.domain.snapshot import Pod
-
-ROLLED_OUT = "RolloutComplete"
+    from dask_k8s_operator.domain.snapshot import Pod, Snapshot
 
 DEADLINE = timedelta(minutes=10)
-"""A new worker that isn't ready after this time is taken for one that never will be, as for a Deployment."""
+"""A new worker that doesn't work after this time is taken for one that never will, as for a Deployment."""
+
+ROLLED_OUT, ROLLING, STALLED = "RolloutComplete", "NewRevisionProgressing", "Stalled"
+
+_MINUTES = f"{DEADLINE.seconds // 60} minutes"
 
 
 @dataclass(frozen=True)
@@ -100,28 +102,50 @@ def roll(
     )
 
 
-def progress(cluster: Cluster, pods: tuple[Pod, ...], complaint: str | None, now: datetime) -> tuple[str, str, str]:
-    """How far the workers follow the template: status, reason and message of the condition `Progressing`.
+@dataclass(frozen=True)
+class Progress:
+    """How far the workers follow the template: what the condition `Progressing` says.
+
+    Attributes:
+        status: as of a condition.
+        reason: one word for programs.
+        message: for people.
+        working: no new worker is awaited: as long as one is, a rollout that has stalled isn't known to go on.
+    """
+
+    status: Literal["True", "False"]
+    reason: str
+    message: str
+    working: bool = True
+
+
+def progress(snapshot: Snapshot, *, complaint: str | None, blocked: str | None, now: datetime) -> Progress:
+    """How far the workers follow the template.
 
     Args:
-        cluster: whose template it is.
-        pods: its worker pods.
+        snapshot: what was read.
         complaint: why no pod can be made of it.
+        blocked: why a worker that is to go stays.
         now: the time.
     """
+    cluster, pods = snapshot.cluster, snapshot.worker_pods
     revision, old = worker_revision(cluster), outdated(cluster, pods)
     live = [pod for pod in pods if pod.live]
     if not old:
-        return "True", ROLLED_OUT, f"all workers are of revision {revision}"
+        return Progress("True", ROLLED_OUT, f"all workers are of revision {revision}")
     count = f"{len(live) - len(old)} of {len(live)} workers are of revision {revision}"
     stay = f"{count}, the others stay until it works or is reverted"
     if not cluster.update.rolling:
-        return "True", "NewRevisionOnDelete", f"{count}, the others are replaced as somebody deletes them"
+        return Progress("True", "NewRevisionOnDelete", f"{count}, the others are replaced as somebody deletes them")
     if complaint is not None:
-        return "False", "Stalled", f"{stay}: {complaint}"
-    if stuck := _stuck((pod for pod in live if pod.uid not in old), now):
-        return "False", "Stalled", f"{stay}: {stuck}"
-    return "True", "NewRevisionProgressing", count
+        return Progress("False", STALLED, f"{stay}: {complaint}")
+    if stuck := _stuck(snapshot, now):
+        return Progress("False", STALLED, f"{stay}: {stuck}")
+    if blocked is not None and any(entry.uid in old for entry in cluster.retiring):
+        return Progress("False", STALLED, f"{count}: {blocked}")
+    holdings = Holdings.of(snapshot)
+    new = [_works(pod, holdings) for pod in live if pod.uid not in old]
+    return Progress("True", ROLLING, count, working=bool(new) and all(new))
 
 
 def _works(pod: Pod, holdings: Holdings) -> bool:
@@ -129,10 +153,23 @@ def _works(pod: Pod, holdings: Holdings) -> bool:
     return pod.ready and (not holdings.listed or bool(holdings.registered.get(pod.uid)))
 
 
-def _stuck(pods: Iterable[Pod], now: datetime) -> str | None:
-    for pod in sorted((pod for pod in pods if not pod.ready), key=lambda pod: pod.name):
+def _stuck(snapshot: Snapshot, now: datetime) -> str | None:
+    """What keeps the new workers from working, if it isn't only time."""
+    holdings, cluster = Holdings.of(snapshot), snapshot.cluster
+    retiring = {entry.uid for entry in cluster.retiring}
+    for pod in sorted(snapshot.worker_pods, key=lambda pod: pod.name):
+        if not is_current(cluster, pod) or pod.terminating or pod.uid in retiring or _works(pod, holdings):
+            continue
+        if pod.ended_at_once:
+            return f"Pod {pod.name}: {ENDED_AT_ONCE}"
         if pod.trouble is not None:
             return f"Pod {pod.name}: {pod.trouble.message}"
-        if now - pod.created >= DEADLINE:
-            return f"Pod {pod.name} has not become ready in {DEADLINE.seconds // 60} minutes"
+        if pod.finished or now - pod.created < DEADLINE:
+            continue
+        if not pod.ready:
+            return f"Pod {pod.name} has not become ready in {_MINUTES}"
+        return (
+            f"Pod {pod.name} is ready, but in {_MINUTES} its worker has not joined the scheduler: does its command "
+            f"start one, with --name=$({names.ENV_WORKER_NAME})?"
+        )
     return None

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.domain import conditions, names
-from dask_k8s_operator.domain.conditions import CREATION_REFUSED, Condition
+from dask_k8s_operator.domain.conditions import CREATION_REFUSED, PROGRESSING, Condition
 from dask_k8s_operator.domain.revision import first_revision, outdated, worker_revision
+from dask_k8s_operator.domain.rollout import ROLLING
 from dask_k8s_operator.domain.summary import summary
 from dask_k8s_operator.domain.templates import CONDITION as TEMPLATE_VALID
 from dask_k8s_operator.domain.templates import INVALID_SPEC
@@ -75,15 +76,16 @@ def cluster_status(
     ready = sum(pod.ready for pod in live)
     entries = [entry.to_status() for entry in retiring]
     scheduler_ready = conditions.scheduler_ready(snapshot, templates, now=now)
+    scale_down = conditions.scale_down_blocked(cluster, retiring, blocked)
     workers_ready = conditions.workers_ready(snapshot, ready=ready, missing=missing, templates=templates, now=now)
     told = [
         conditions.ready(scheduler_ready, workers_ready),
         scheduler_ready,
         workers_ready,
-        conditions.progressing(snapshot, templates, now),
+        conditions.progressing(snapshot, missing=missing, templates=templates, blocked=scale_down, now=now),
         conditions.template_valid(snapshot, missing=missing, templates=templates),
         conditions.retiring(retiring),
-        conditions.scale_down_blocked(cluster, retiring, blocked),
+        scale_down,
         conditions.handover_possible(snapshot),
         *scaling.conditions,
     ]
@@ -117,7 +119,12 @@ def with_refusals(status: Mapping[str, Any], refusals: Iterable[Refusal], *, now
     for refusal in refusals:
         ready = "WorkersReady" if refusal.kind == "Pod" else "SchedulerReady"
         message = f"the API server refused to create the {refusal.kind}: {refusal.message}"
-        known[ready] = Condition(ready, "False", CREATION_REFUSED, message)
+        if known[ready].status != "True":  # one more than wanted, in a rollout, is nothing that anybody misses
+            known[ready] = Condition(ready, "False", CREATION_REFUSED, message)
+        if refusal.kind == "Pod" and known[PROGRESSING].reason in {ROLLING, CREATION_REFUSED}:
+            known[PROGRESSING] = Condition(
+                PROGRESSING, "False", CREATION_REFUSED, f"the workers stay as they are: {message}"
+            )
         if refusal.invalid:
             known[TEMPLATE_VALID] = Condition(TEMPLATE_VALID, "False", CREATION_REFUSED, message)
     known["Ready"] = conditions.ready(known["SchedulerReady"], known["WorkersReady"])

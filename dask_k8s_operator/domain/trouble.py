@@ -16,6 +16,8 @@ NO_HANDOVER = "no handover: "
 SLOW = timedelta(seconds=60)
 """What takes longer than this to start is told, though nothing is known to be wrong."""
 
+ENDED_AT_ONCE = "its worker ended as soon as it began: does its command start one?"
+
 _PATIENT_REASONS = frozenset({"ContainerCreating", "PodInitializing"})
 
 _BACK_OFF = re.compile(r'Back-off pulling image "[^"]*": (\w+): (.*)', re.DOTALL)

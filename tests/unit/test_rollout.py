@@ -9,9 +9,10 @@ import pytest
 
 from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster, UpdateStrategy
 from dask_k8s_operator.domain.names import LABEL_REVISION
-from dask_k8s_operator.domain.planner import needs_scheduler
+from dask_k8s_operator.domain.planner import needs_scheduler, plan
 from dask_k8s_operator.domain.revision import outdated, worker_revision
-from dask_k8s_operator.domain.snapshot import Pod
+from dask_k8s_operator.domain.snapshot import Pod, Snapshot
+from dask_k8s_operator.domain.status import Refusal, with_refusals
 from dask_k8s_operator.domain.templates import Complaint, TemplateCheck
 from dask_k8s_operator.domain.trouble import Trouble
 from tests.unit.builders import (
@@ -22,11 +23,15 @@ from tests.unit.builders import (
     decide,
     deleted,
     entry,
+    finished,
+    follow,
     manifest,
+    peers,
     pending,
     pod,
     pods,
     remembered,
+    snapshot,
     workers,
 )
 
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 
 NEW = worker_revision(cluster())
 OLD = "0123456789"
+SEEN = {"workers": {"firstRevision": OLD}}
 BAD_IMAGE = Trouble("ImagePullBackOff", "image wrong:1: not found")
 
 
@@ -186,6 +192,79 @@ class TestProgress:
         there = (*old("ab"), pod("x", age=601, ready=False, revision=NEW))
         decided = decide(there, replicas=2, scheduler=workers("ab"))
         assert "has not become ready in 10 minutes" in condition(decided, "Progressing")[2]
+
+    @pytest.mark.parametrize("age", [599, 600])
+    def test_that_its_worker_never_joins(self, age: int) -> None:
+        there = (*old("ab"), pod("x", age=age, revision=NEW))
+        told = condition(decide(there, replicas=2, scheduler=workers("ab")), "Progressing")
+        assert (told[1] == "Stalled") == (age >= 600)
+        assert ("in 10 minutes its worker has not joined the scheduler" in told[2]) == (age >= 600)
+
+    def test_that_its_worker_ends_as_soon_as_it_begins(self) -> None:
+        """And is made anew every few seconds: what was said stays, until there is one that works."""
+        seen = snapshot(
+            (*old("ab"), finished("x", ran=1, revision=NEW)), replicas=2, scheduler=workers("ab"), status=SEEN
+        )
+        first = plan(seen, NOW)
+        told = condition(first, "Progressing")
+        assert told[:2] == ("False", "Stalled")
+        assert told[2].endswith("Pod x: its worker ended as soon as it began: does its command start one?")
+        seen = follow(seen, first, worker_pods=(*old("ab"), *starting("y")))
+        assert condition(plan(seen, NOW), "Progressing") == told
+        seen = replace(seen, worker_pods=(*old("ab"), pod("y", age=5, revision=NEW)))
+        assert condition(plan(seen, NOW), "Progressing") == told, "ready it may be for a moment"
+        works = replace(seen, scheduler=workers("aby"))
+        assert condition(plan(works, NOW), "Progressing")[:2] == ("True", "NewRevisionProgressing")
+        reverted = replace(seen, worker_pods=(*new("ab"), *old("y")), scheduler=workers("ab"))
+        changed = replace(reverted, cluster=replace(seen.cluster, generation=4))
+        assert condition(plan(changed, NOW), "Progressing")[:2] == ("True", "NewRevisionProgressing")
+
+    def test_that_an_earlier_one_cant_go(self) -> None:
+        """With no surge and one worker alone, nobody can take its data."""
+        refused = entry("a", asked=-1, refused=True, peers=peers(""))
+        decided = decide(old("a"), replicas=1, scheduler=workers("a"), retiring=[refused], update=IN_PLACE)
+        status, reason, message = condition(decided, "Progressing")
+        assert (status, reason) == ("False", "Stalled")
+        assert message.startswith(
+            f"0 of 1 workers are of revision {NEW}: the scheduler found nobody to take the data of a"
+        )
+
+
+class TestRefusedCreations:
+    """A quota has no room for one more than wanted."""
+
+    QUOTA = Refusal("Pod", "exceeded quota: small", invalid=False)
+
+    def refused(self, seen: Snapshot) -> tuple[Snapshot, Plan]:
+        """The plan, and the next look once its creations were refused."""
+        decided = plan(seen, NOW)
+        before = decided.status if decided.status is not None else seen.cluster.status
+        told = replace(decided, status=with_refusals(before, [self.QUOTA], now=NOW))
+        return follow(seen, told), told
+
+    def test_the_rollout_stops_and_the_cluster_is_ready_still(self) -> None:
+        seen, told = self.refused(snapshot(old("abc"), replicas=3, scheduler=workers("abc"), status=SEEN))
+        message = "the workers stay as they are: the API server refused to create the Pod: exceeded quota: small"
+        assert condition(told, "Progressing") == ("False", "CreationRefused", message)
+        assert condition(told, "WorkersReady") == ("True", "AllReady", "3 of 3 workers are ready")
+        assert condition(told, "Ready")[0] == "True"
+        assert plan(seen, NOW).status is None, "each try that tells nothing new writes nothing"
+        again, retold = self.refused(seen)
+        assert retold.status == told.status == again.cluster.status
+
+    def test_it_goes_on_once_there_is_room(self) -> None:
+        seen, _ = self.refused(snapshot(old("abc"), replicas=3, scheduler=workers("abc"), status=SEEN))
+        decided = plan(replace(seen, worker_pods=(*old("abc"), *starting("x"))), NOW)
+        assert condition(decided, "Progressing")[:2] == ("True", "NewRevisionProgressing")
+
+    def test_one_that_is_missed_is_told_as_before(self) -> None:
+        _, told = self.refused(snapshot(old("ab"), replicas=3, scheduler=workers("ab"), status=SEEN))
+        assert condition(told, "WorkersReady")[:2] == ("False", "CreationRefused")
+        assert condition(told, "Progressing")[:2] == ("False", "CreationRefused")
+
+    def test_where_nothing_is_replaced_nothing_is_said_of_it(self) -> None:
+        _, told = self.refused(snapshot(new("ab"), replicas=3, scheduler=workers("ab")))
+        assert condition(told, "Progressing")[:2] == ("True", "RolloutComplete")
 
 
 def test_the_scheduler_is_asked_as_long_as_workers_are_to_be_replaced() -> None:
