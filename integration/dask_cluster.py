@@ -72,6 +72,10 @@ class DaskCluster:
         """`kubectl scale`."""
         self.kube.scale(self.name, replicas)
 
+    def let_go_first(self, worker: str) -> None:
+        """Make a worker the one that goes first, by its pod's deletion cost, whatever the scheduler proposes."""
+        self.kube.run("annotate", "pod", worker, "controller.kubernetes.io/pod-deletion-cost=-1")
+
     def resource(self) -> Manifest:
         """The Cluster as it stands."""
         return self.kube.get(CLUSTERS, self.name)

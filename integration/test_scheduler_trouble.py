@@ -128,7 +128,7 @@ def _retiring_with_a_frozen_worker(cluster: DaskCluster, *, replicas: int) -> li
     """Scale down by one, to a worker that is frozen and so can't be retired yet; gives its name."""
     # By its name's order, not by what the scheduler proposes: the cheapest to delete goes first.
     frozen = min(pod["metadata"]["name"] for pod in cluster.workers())
-    cluster.kube.run("annotate", "pod", frozen, "controller.kubernetes.io/pod-deletion-cost=-1")
+    cluster.let_go_first(frozen)
     send_signal(cluster.kube, frozen, "STOP")
     cluster.scale(replicas)
     cluster.kube.wait_for("the scheduler was asked", lambda: _asked(cluster.resource()) == {frozen})

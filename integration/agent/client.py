@@ -160,6 +160,21 @@ class Agent:
         """
         return Held(**self._call("work", timeout=timeout, tasks=tasks, seconds=seconds))
 
+    def begin(self, workers: Sequence[WorkerInfo], *, seconds: float, timeout: float = 60.0) -> None:
+        """Hold a further word count for each worker, which takes it so many seconds; returns when all have started.
+
+        Where its worker goes before it is done, it runs elsewhere. Call `finish` before `audit`.
+        """
+        self._call("begin", timeout=timeout, workers=[worker.address for worker in workers], seconds=seconds)
+
+    def starts(self) -> dict[str, tuple[str, ...]]:
+        """Where the tasks of `begin` that are held have started, in that order: the workers' names by key."""
+        return {key: tuple(names) for key, names in self._call("starts").items()}
+
+    def finish(self, *, timeout: float = 120.0) -> Held:
+        """Wait until everything that is computed is in memory."""
+        return Held(**self._call("finish", timeout=timeout))
+
     def persist(self, *, partitions: int, files: int | None = None, timeout: float = 120.0) -> dict[str, int]:
         """Hold the standard library's sources, or so many `files` of them, and their word counts as persisted bags.
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 COUNTER = "run-counter"
+STARTS = "starts"
+"""The topic under which tasks tell the scheduler that they start."""
+
 POLL_SECONDS = 0.1
 GATHERED_AT_ONCE = 64  # keys
 QUERIED_WORDS = 50
@@ -113,6 +116,13 @@ def read_and_count_slowly(path: str, seconds: float) -> list[dict[str, int]]:
     """As `read_and_count`, after so many seconds in which the worker can do nothing else."""
     time.sleep(seconds)
     return read_and_count(path)
+
+
+def tell_and_count_slowly(path: str, seconds: float, key: str) -> list[dict[str, int]]:
+    """As `read_and_count_slowly`, and tells the scheduler of the start, which no worker that goes can take with it."""
+    worker = distributed.get_worker()
+    worker.log_event(STARTS, {"key": key, "on": str(worker.name)})
+    return read_and_count_slowly(path, seconds)
 
 
 def checksum(value: Any) -> str:
@@ -223,6 +233,7 @@ class Calls:
         self._connected: Any = None
         self._scattered: list[Any] = []
         self._computed: list[Any] = []
+        self._begun = 0
         self._expected: dict[Any, str] = {}
         self._corpus: Corpus | None = None
         self._background: Background | None = None
@@ -266,6 +277,33 @@ class Calls:
             future = self._client.submit(read_and_count_slowly, path, seconds, key=f"slow-{i}")
             self._computed.append(future)
             self._expected[future.key] = checksum(read_and_count(path))
+        return self._wait(timeout)
+
+    def begin(self, *, workers: list[str], seconds: float, timeout: float) -> None:
+        """Hold more word counts: one task on each of these workers (addresses), and return once all have started.
+
+        Each takes its worker so many seconds; where that goes before, it runs elsewhere.
+        """
+        keys = []
+        for address, path in zip(workers, itertools.cycle(list_texts(len(workers))), strict=False):
+            self._begun += 1
+            key = f"begun-{self._begun}"  # never the same again: starts are not forgotten
+            where = {"workers": [address], "allow_other_workers": True}
+            self._computed.append(self._client.submit(tell_and_count_slowly, path, seconds, key, key=key, **where))
+            self._expected[key] = checksum(read_and_count(path))
+            keys.append(key)
+        wait(self.starts, lambda starts: starts.keys() >= {*keys}, f"the starts of {keys}", timeout)
+
+    def starts(self) -> dict[str, list[str]]:
+        """Where the tasks of `begin` that are held have started, in that order: the workers' names by key."""
+        found: dict[str, list[str]] = {}
+        for _, start in self._client.get_events(STARTS):
+            if start["key"] in self._expected:
+                found.setdefault(start["key"], []).append(start["on"])
+        return found
+
+    def finish(self, *, timeout: float) -> dict[str, int]:
+        """Wait until everything that is computed is in memory."""
         return self._wait(timeout)
 
     def persist(self, *, partitions: int, files: int | None, timeout: float) -> dict[str, int]:

@@ -77,6 +77,25 @@ async def test_work_takes_as_long_as_it_is_told_to(agent: Agent) -> None:
     assert (audit.intact, audit.held) == (True, 4)
 
 
+@pytest.mark.parametrize(("where", "elsewhere"), [("pod-a", 0), ("pod-c", 1)])
+async def test_the_starts_of_a_task_are_counted(agent: Agent, dask: LocalDask, where: str, elsewhere: int) -> None:
+    """One that is retired while it runs starts again on another worker, and the first start isn't forgotten."""
+    await dask.worker_process("pod-c")
+    (worker,) = [one for one in await asyncio.to_thread(agent.workers) if one.name == where]
+    await asyncio.to_thread(agent.begin, [worker], seconds=2.0)
+    assert await asyncio.to_thread(agent.starts) == {"begun-1": (where,)}
+    assert await dask.api.retire([dask.address("pod-c")])
+    assert (await asyncio.to_thread(agent.finish)).computed == 1
+    ((first, *others),) = (await asyncio.to_thread(agent.starts)).values()
+    assert first == where
+    assert len(others) == elsewhere
+    assert "pod-c" not in others
+    audit = await asyncio.to_thread(agent.audit)
+    assert audit.intact
+    await asyncio.to_thread(agent.release)
+    assert await asyncio.to_thread(agent.starts) == {}
+
+
 @pytest.mark.usefixtures("dask")
 async def test_what_stays_is_intact(agent: Agent) -> None:
     await hold(agent)
