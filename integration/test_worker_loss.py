@@ -89,6 +89,21 @@ def test_all_workers_evicted_one_after_the_other(kube: Kube, images: Images) -> 
         assert agent.audit().intact, agent.audit()
 
 
+@pytest.mark.alone
+def test_all_workers_drained_one_after_the_other(kube: Kube, images: Images) -> None:
+    """By `kubectl drain`, as if each were on a node of its own. Alone, since no pod starts on a node meanwhile."""
+    cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=3)
+    with cluster.client(images.dask) as agent:
+        agent.hold(scattered=30, computed=30)
+        before = {pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in cluster.workers()}
+        for name, node in sorted(before.items()):
+            _drain(kube, node, pod=name)
+            cluster.wait_settled(3)
+            agent.wait_for_workers(3)
+        assert before.keys().isdisjoint(_names(cluster))
+        assert agent.audit().intact, agent.audit()
+
+
 def test_the_only_worker_is_evicted(kube: Kube, images: Images) -> None:
     """It waits for its replacement, and hands everything over to that."""
     cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=1)
@@ -122,6 +137,15 @@ def test_a_completed_worker_is_replaced(kube: Kube, images: Images, beside: tupl
 def _retire(agent: Agent, kube: Kube, pod: str) -> None:
     assert pod in {worker.name for worker in agent.workers()}
     kube.exec(pod, "python3", "-c", _RETIRE_MYSELF)
+
+
+def _drain(kube: Kube, node: str, *, pod: str) -> None:
+    """Drain a node as far as one pod goes; when it is gone, the node takes pods again."""
+    kube.run("label", "pod", pod, f"drained={pod}")
+    try:
+        kube.run("drain", node, f"--pod-selector=drained={pod}", "--timeout=80s")
+    finally:
+        kube.run("uncordon", node)
 
 
 def _names(cluster: DaskCluster) -> set[str]:
