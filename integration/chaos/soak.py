@@ -20,6 +20,7 @@ from integration.chaos.plan import actions
 from integration.chaos.processes import container_id, describe
 from integration.cluster.node_plan import NODE
 from integration.cluster.paths import Paths
+from integration.cluster.provider import ProviderError
 from integration.dask_cluster import apply_example, install_operator
 from integration.kube import Kube, KubectlError, TooLate
 from integration.timeline import Timeline
@@ -50,13 +51,37 @@ SETTLING_SECONDS = 420.0
 SLOW = timedelta(seconds=60)
 """A pod that ends for longer is worth a look: handing over takes seconds here, a pause 20 s at the longest."""
 
+FEWEST_ACTIONS = 2.5
+"""A minute, on average."""
+
+MOST_REFUSED = 0.25
+"""Of the actions: how many may be followed by the scheduler's refusal to take data."""
+
 LATELY = timedelta(seconds=60)
 SHOWN_KEYS = 10
 
 
 @dataclass(frozen=True)
 class Report:
-    """The last line."""
+    """The last line.
+
+    Attributes:
+        seed: that of the actions.
+        minutes: how long actions were to go on.
+        actions: how many there were.
+        lost_keys: scattered keys that are gone for ever.
+        recomputed_keys: keys that were or have to be computed again.
+        wrong_results: keys whose value changed, and queries that were answered wrongly.
+        converged: whether all came to be as wanted after the last action.
+        settling_seconds: how long that took.
+        slow_pods: pods that took long to end.
+        held_keys: keys that were read back the last time.
+        answers: queries that were answered.
+        refused_scatters: how often the scheduler refused data.
+        actions_by_kind: how many of each kind.
+        evidence: files.
+        cut_short_by: what ended the soak before its time; empty if nothing did.
+    """
 
     seed: int
     minutes: float
@@ -72,11 +97,14 @@ class Report:
     refused_scatters: int
     actions_by_kind: dict[str, int]
     evidence: list[str]
+    cut_short_by: str = ""
 
     @property
     def success(self) -> bool:
-        """Whether nothing was lost, computed twice or wrong, and all came to rest as wanted."""
-        return (self.lost_keys, self.recomputed_keys, self.wrong_results, self.converged) == (0, 0, 0, True)
+        """Whether nothing was lost, computed twice or wrong, all came to rest, and enough was done to prove it."""
+        intact = (self.lost_keys, self.recomputed_keys, self.wrong_results, self.cut_short_by) == (0, 0, 0, "")
+        disturbed = self.actions >= FEWEST_ACTIONS * self.minutes and self.answers >= self.actions
+        return intact and self.converged and disturbed and self.refused_scatters <= MOST_REFUSED * self.actions
 
 
 class Watch:
@@ -93,7 +121,7 @@ class Watch:
         self._holders: dict[str, tuple[str, ...]] = {}
         self._wrong_answers = 0
         self._read = time.monotonic()
-        self.held = 0
+        self.held = self.answers = 0
         self.files: list[str] = []
 
     def count(self, what: str) -> int:
@@ -147,7 +175,8 @@ class Watch:
             self.write_down(f"after {after}: {told}")
 
     def _check_answers(self, after: str) -> None:
-        wrong = self._agent.progress().wrong
+        progress = self._agent.progress()
+        self.answers, wrong = progress.answers, progress.wrong
         if wrong > self._wrong_answers:
             self.write_down(f"after {after}: {wrong - self._wrong_answers} queries were answered wrongly")
             self._wrong_answers = wrong
@@ -155,6 +184,10 @@ class Watch:
     def _where(self, keys: list[str]) -> str:
         shown = [f"{key} (last in {', '.join(self._holders.get(key, ())) or 'nobody'})" for key in keys[:SHOWN_KEYS]]
         return ", ".join(shown) + (", ..." if len(keys) > SHOWN_KEYS else "")
+
+
+_TROUBLE = (KubectlError, TooLate, AgentError, ProviderError, OSError)
+"""What a soak can't go on after."""
 
 
 @click.command()
@@ -165,93 +198,121 @@ class Watch:
 @click.option("--evidence", "folder", type=click.Path(path_type=Path), required=True)
 def main(operator_image: str, dask_image: str, minutes: float, seed: int, folder: Path) -> None:
     """Disturb a Dask cluster and print a timeline and the report."""
-    kube, paths = Kube(NAMESPACE), Paths.here()
+    kube, paths, soak = Kube(NAMESPACE), Paths.here(), Soak(minutes=minutes, seed=seed)
     try:
         kube.delete_namespace(wait=True)  # of an earlier run
         kube.create_namespace()
         with evidence.LogKeeper(paths.node / "pods", NAMESPACE, paths.node / "kept-logs") as keeper:
-            report = _run(kube, operator_image, dask_image, minutes=minutes, seed=seed, keeper=keeper, folder=folder)
-    except (KubectlError, TooLate, AgentError) as error:
+            soak.run(kube, operator_image, dask_image, keeper, folder)
+    except _TROUBLE as error:  # what there is to report by then may be the work of an hour
         print(error, file=sys.stderr)
         print(kube.diagnosis(), file=sys.stderr)
-        sys.exit(1)
+        soak.cut_short(error)
+    report = soak.report()
     print(json.dumps(asdict(report)))
     sys.exit(0 if report.success else 1)
 
 
-def _run(
-    kube: Kube,
-    operator_image: str,
-    dask_image: str,
-    *,
-    minutes: float,
-    seed: int,
-    keeper: evidence.LogKeeper,
-    folder: Path,
-) -> Report:
-    timeline = Timeline()
-    timeline.say(f"seed {seed}, {minutes:g} minutes")
-    install_operator(kube, operator_image, replicas=OPERATORS)
-    cluster = apply_example(kube, dask_image, replicas=START)
-    cluster.wait_settled(START)
-    timeline.say(f"{OPERATORS} operators run, and the Cluster {cluster.name} of example/ has {START} workers")
-    with cluster.client(dask_image) as agent:
-        agent.wait_for_workers(START)
-        agent.hold(scattered=AT_FIRST, computed=AT_FIRST)
-        held = agent.persist(partitions=PARTITIONS)
-        agent.start()
-        timeline.say(f"{held['scattered']} scattered and {held['computed']} computed keys are held; queries run")
-        watch = Watch(agent, kube, keeper, folder, timeline)
-        return _disturb(cluster, agent, watch, timeline, minutes=minutes, seed=seed)
+class Soak:
+    """One run from its beginning to its end, wherever that is."""
 
+    def __init__(self, *, minutes: float, seed: int) -> None:
+        """Prepare.
 
-def _disturb(
-    cluster: DaskCluster, agent: Agent, watch: Watch, timeline: Timeline, *, minutes: float, seed: int
-) -> Report:
-    faults = Faults(cluster, node=NODE, replicas=START)
-    end, last = time.monotonic() + minutes * 60, "the beginning"
-    done: Counter[str] = Counter()
-    refused = 0
-    for action in actions(seed):
-        time.sleep(max(min(action.wait, end - time.monotonic()), 0))
-        watch.look(last)
-        if time.monotonic() >= end:
-            break
-        timeline.say(f"{action.number:4}  {action.fault}")
-        told = faults.do(action.fault)
-        last = f"action {action.number}, {told}"
-        done[type(action.fault).__name__] += 1
-        timeline.say(f"      {told}")
-        watch.look(last)
-        watch.look_at_pods(cluster.workers(), last)
-        if not faults.pausing:
-            refused += not _hold_more(agent, timeline)
-            watch.read_now_and_then(last)
-    faults.calm()
-    timeline.say(f"no more actions: {faults.replicas} workers are to be there")
-    began = time.monotonic()
-    converged = _converges(cluster, agent, watch, faults.replicas)
-    settling = round(time.monotonic() - began, 1)
-    timeline.say(f"{'at rest' if converged else 'NOT at rest'} after {settling} s")
-    progress = agent.stop()
-    watch.read(last)
-    timeline.say(f"{watch.held} keys read back; {progress.answers} queries were answered")
-    return Report(
-        seed=seed,
-        minutes=minutes,
-        actions=done.total(),
-        lost_keys=watch.count("lost"),
-        recomputed_keys=watch.count("recomputed"),
-        wrong_results=watch.count("wrong") + (not agent.total().equal),
-        converged=converged,
-        settling_seconds=settling,
-        slow_pods=watch.count("slow"),
-        held_keys=watch.held,
-        answers=progress.answers,
-        refused_scatters=refused,
-        actions_by_kind=dict(sorted(done.items())),
-        evidence=watch.files,
-    )
+        Args:
+            minutes: how long actions are to go on.
+            seed: that of the actions.
+        """
+        self._minutes, self._seed = minutes, seed
+        self._timeline = Timeline()
+        self._watch: Watch | None = None
+        self._done: Counter[str] = Counter()
+        self._refused = 0
+        self._miscounted = False
+        self._settling = 0.0
+        self._converged = False
+        self._cut_short_by = ""
+
+    def run(self, kube: Kube, operator_image: str, dask_image: str, keeper: evidence.LogKeeper, folder: Path) -> None:
+        """Build a Dask cluster in the namespace, disturb it, and wait until it has come to rest."""
+        timeline = self._timeline
+        timeline.say(f"seed {self._seed}, {self._minutes:g} minutes")
+        install_operator(kube, operator_image, replicas=OPERATORS)
+        cluster = apply_example(kube, dask_image, replicas=START)
+        cluster.wait_settled(START)
+        timeline.say(f"{OPERATORS} operators run, and the Cluster {cluster.name} of example/ has {START} workers")
+        with cluster.client(dask_image) as agent:
+            agent.wait_for_workers(START)
+            agent.hold(scattered=AT_FIRST, computed=AT_FIRST)
+            held = agent.persist(partitions=PARTITIONS)
+            agent.start()
+            timeline.say(f"{held['scattered']} scattered and {held['computed']} computed keys are held; queries run")
+            self._watch = watch = Watch(agent, kube, keeper, folder, timeline)
+            faults = Faults(cluster, node=NODE, replicas=START)
+            last = self._disturb(cluster, agent, watch, faults)
+            self._settle(cluster, agent, watch, faults, last)
+
+    def cut_short(self, error: Exception) -> None:
+        """Note what ended the soak before its time."""
+        self._cut_short_by = (str(error) or repr(error)).splitlines()[0]
+        self._converged = False
+        if self._watch is not None:
+            self._watch.write_down(f"cut short by {self._cut_short_by}")
+
+    def report(self) -> Report:
+        """What it came to, so far."""
+        watch = self._watch
+        return Report(
+            seed=self._seed,
+            minutes=self._minutes,
+            actions=self._done.total(),
+            lost_keys=watch.count("lost") if watch else 0,
+            recomputed_keys=watch.count("recomputed") if watch else 0,
+            wrong_results=(watch.count("wrong") if watch else 0) + self._miscounted,
+            converged=self._converged,
+            settling_seconds=self._settling,
+            slow_pods=watch.count("slow") if watch else 0,
+            held_keys=watch.held if watch else 0,
+            answers=watch.answers if watch else 0,
+            refused_scatters=self._refused,
+            actions_by_kind=dict(sorted(self._done.items())),
+            evidence=watch.files if watch else [],
+            cut_short_by=self._cut_short_by,
+        )
+
+    def _disturb(self, cluster: DaskCluster, agent: Agent, watch: Watch, faults: Faults) -> str:
+        """Carry out actions until the time is over; gives the last one in words."""
+        timeline = self._timeline
+        end, last = time.monotonic() + self._minutes * 60, "the beginning"
+        for action in actions(self._seed):
+            time.sleep(max(min(action.wait, end - time.monotonic()), 0))
+            watch.look(last)
+            if time.monotonic() >= end:
+                break
+            timeline.say(f"{action.number:4}  {action.fault}")
+            told = faults.do(action.fault)
+            last = f"action {action.number}, {told}"
+            self._done[type(action.fault).__name__] += 1
+            timeline.say(f"      {told}")
+            watch.look(last)
+            watch.look_at_pods(cluster.workers(), last)
+            if not faults.pausing:
+                self._refused += not _hold_more(agent, timeline)
+                watch.read_now_and_then(last)
+        return last
+
+    def _settle(self, cluster: DaskCluster, agent: Agent, watch: Watch, faults: Faults, last: str) -> None:
+        """Wait until all has come to rest, and read everything back."""
+        faults.calm()
+        self._timeline.say(f"no more actions: {faults.replicas} workers are to be there")
+        began = time.monotonic()
+        self._converged = _converges(cluster, agent, watch, faults.replicas)
+        self._settling = round(time.monotonic() - began, 1)
+        self._timeline.say(f"{'at rest' if self._converged else 'NOT at rest'} after {self._settling} s")
+        agent.stop()
+        watch.read(last)
+        self._miscounted = not agent.total().equal
+        self._timeline.say(f"{watch.held} keys read back; {watch.answers} queries were answered")
 
 
 def _ending_for(pod: Manifest) -> float:
