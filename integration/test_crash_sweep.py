@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from integration.crash_sweep.incidents import sample
+from integration.cluster.choice import select
+from integration.crash_sweep.incidents import sample, sample_of_scheduler
+from integration.crash_sweep.scene import usual_access
 from integration.crash_sweep.sweep import sweep
 
 if TYPE_CHECKING:
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
 def test_a_scale_down_loses_nothing_whatever_befalls_a_request(
     unattended: Kube, images: Images, tmp_path: Path
 ) -> None:
-    report = sweep([unattended], images.dask, tmp_path, sample, access="proxy")
+    report = sweep([unattended], images.dask, tmp_path, sample, access=usual_access(select()))
     assert report.success, report
-    assert report.not_met < report.incidents / 2, report
+
+
+def test_nor_where_the_api_server_passes_on_what_is_for_the_scheduler(
+    unattended: Kube, images: Images, tmp_path: Path
+) -> None:
+    report = sweep([unattended], images.dask, tmp_path, sample_of_scheduler, access="proxy")
+    assert report.success, report

@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from integration.crash_sweep.kinds import Request, asks_scheduler, changes_something
+from integration.crash_sweep.kinds import Request, asks_scheduler, changes_something, reads, resource_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+
+
+SHORT = 6.0
+"""Seconds by which the API server is behind: longer than the operator waits between two looks at those that go."""
+
+MINUTES = 120.0
+"""Seconds, for some: API servers and their watches have been that late. All of them that late would take hours."""
 
 
 class Fault(Enum):
@@ -20,6 +27,8 @@ class Fault(Enum):
     NO_ANSWER = "carried out, but the answer is lost"
     NOT_DONE = "500, or by RPC a closed connection, not carried out"
     CONFLICT = "409, not carried out"
+    KILLED_DURING = "operator killed while the scheduler is at it"
+    CUT_OFF = "connection broken while the scheduler is at it"
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,36 @@ class Struck:
 
 
 @dataclass(frozen=True)
+class Start:
+    """An operator that has to get the Lease first starts with the scale-down, and nothing else happens."""
+
+    def __str__(self) -> str:
+        return "start of an operator"
+
+
+@dataclass(frozen=True)
+class StruckAtStart(Struck):
+    """As `Struck`, in a run that begins as `Start` does."""
+
+    def __str__(self) -> str:
+        return f"at its start, {super().__str__()}"
+
+
+@dataclass(frozen=True)
+class HeldOpen:
+    """A request to drain or retire takes long, as its worker is frozen, and the operator loses it: intermediate states.
+
+    Further workers are to go then, while the scheduler is at what nobody waits for any more.
+    """
+
+    request: Request
+    fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.request}, held open: {self.fault.value}"
+
+
+@dataclass(frozen=True)
 class StaleReads:
     """From a request on, the API server is behind for a while: stale states.
 
@@ -45,25 +84,29 @@ class StaleReads:
         since: the request that is passed on when it begins.
         resources: whose reads: `pods`, `clusters` and so on.
         from_start: the past is the moment before the scale-down; else what was read last before `since`.
+        seconds: how long it lasts.
     """
 
     since: Request
     resources: frozenset[str]
     from_start: bool
+    seconds: float = SHORT
 
     def __str__(self) -> str:
         past = "before the scale-down" if self.from_start else "just before it"
-        return f"{self.since}: from then on reads of {_listed(self.resources)} tell how it was {past}"
+        told = f"reads of {_listed(self.resources)} tell how it was {past}"
+        return f"{self.since}: from then on, for {self.seconds:g} s, {told}"
 
 
 @dataclass(frozen=True)
 class LateEvents:
-    """The events of these resources come late, each by the same time: stale states."""
+    """The events of these resources come late, each by so many seconds: stale states."""
 
     resources: frozenset[str]
+    seconds: float = SHORT
 
     def __str__(self) -> str:
-        return f"events of {_listed(self.resources)} come late"
+        return f"events of {_listed(self.resources)} come {self.seconds:g} s late"
 
 
 @dataclass(frozen=True)
@@ -85,21 +128,67 @@ class LostEvents:
         return f"{_listed(self.types)} events of {_listed(self.resources)} are lost{after}"
 
 
-Incident = Struck | StaleReads | LateEvents | LostEvents
+Incident = Struck | Start | HeldOpen | StaleReads | LateEvents | LostEvents
 
 PODS, CLUSTERS = frozenset({"pods"}), frozenset({"clusters"})
 ALL = frozenset({"pods", "clusters", "deployments", "services"})
 TYPES = frozenset({"ADDED", "MODIFIED", "DELETED"})
 
+EVERY_FOURTH = 18
+"""Among incidents of which five in a row are one request's: of every fourth request one, with all faults by turns."""
 
-def all_incidents(requests: Sequence[Request]) -> list[Incident]:
-    """Everything that a sweep over these requests tries."""
-    return [*strikes(requests), *stale_reads(requests), *watch_troubles()]
+HOLDING = (Fault.KILLED_DURING, Fault.CUT_OFF)
+"""The faults of requests that are held open."""
+
+
+@dataclass(frozen=True)
+class Calm:
+    """The requests of runs in which nothing happens.
+
+    Attributes:
+        requests: of an operator that has been there for a while.
+        starting: of one that starts with the scale-down.
+    """
+
+    requests: tuple[Request, ...]
+    starting: tuple[Request, ...]
+
+
+def lag(incident: Incident | None) -> float:
+    """By how many seconds what is told of the API server's objects is late."""
+    return incident.seconds if isinstance(incident, StaleReads | LateEvents) else 0.0
+
+
+def all_incidents(calm: Calm) -> list[Incident]:
+    """Everything that a sweep over these requests tries, what takes longest first."""
+    requests = calm.requests
+    long: list[Incident] = [*lags_of_minutes(requests), *held_open(requests)]
+    return [*long, *strikes(requests), *strikes_at_start(calm), *stale_reads(requests), *watch_troubles()]
 
 
 def strikes(requests: Iterable[Request]) -> list[Struck]:
     """Each request with each fault that it can meet."""
     return [Struck(request, fault) for request in requests for fault in _faults(request)]
+
+
+def strikes_at_start(calm: Calm) -> list[StruckAtStart]:
+    """What an operator asks for only when it starts, and its first reads, with each fault that they can meet."""
+    later = {request.kind for request in calm.requests}
+    first = [one for one in calm.starting if one.number == 1 and (one.kind not in later or reads(one.kind))]
+    return [StruckAtStart(request, fault) for request in first for fault in _faults(request)]
+
+
+def held_open(requests: Iterable[Request]) -> list[HeldOpen]:
+    """The first request of each kind that has workers drained or retired, lost while the scheduler is at it."""
+    first = [one for one in requests if one.number == 1 and resource_of(one.kind) == "retire_workers"]
+    return [HeldOpen(request, fault) for request in first for fault in HOLDING]
+
+
+def lags_of_minutes(requests: Iterable[Request]) -> list[StaleReads | LateEvents]:
+    """An API server that is behind for minutes, from some of the changes on, and watches that are."""
+    changes = [one for one in _first_of_kind(requests) if changes_something(one.kind)]
+    stale = [StaleReads(since, ALL, from_start=True, seconds=MINUTES) for since in changes]
+    return [*stale, LateEvents(ALL, MINUTES), LateEvents(PODS, MINUTES)]
 
 
 def stale_reads(requests: Iterable[Request]) -> list[StaleReads]:
@@ -129,28 +218,43 @@ def watch_troubles() -> list[LateEvents | LostEvents]:
     ]
 
 
-def sample(requests: Sequence[Request]) -> list[Incident]:
+def sample(calm: Calm) -> list[Incident]:
     """Few incidents with every kind of request and every kind of incident among them.
 
     What changes something is struck twice: the operator is killed before it and after it. Of the reads, which are all
-    alike, each kind meets one fault, and each fault one kind.
+    alike, each kind meets one fault, and each fault one kind. Of what is asked at the start, a quarter does.
     """
-    first_of_kind = sorted({request.kind: request for request in reversed(requests)}.values(), key=str)
     chosen: list[Incident] = []
-    for number, request in enumerate(first_of_kind):
+    for number, request in enumerate(_first_of_kind(calm.requests)):
         faults = _faults(request)
         if changes_something(request.kind):
             chosen += [Struck(request, Fault.KILLED_BEFORE), Struck(request, Fault.KILLED_AFTER)]
             chosen.append(Struck(request, faults[2 + number % (len(faults) - 2)]))
         else:
             chosen.append(Struck(request, faults[number % len(faults)]))
-    stale = stale_reads(requests)
-    return [*chosen, *stale[:1], *stale[-1:], LateEvents(PODS), LostEvents(PODS, TYPES, first_seen=0)]
+    starts = strikes_at_start(calm)[::EVERY_FOURTH]
+    held, stale = held_open(calm.requests), stale_reads(calm.requests)
+    rare: list[Incident] = [*held[:1], *held[-1:], *starts, *stale[:1], *stale[-1:]]
+    return [*chosen, *rare, LateEvents(PODS), LostEvents(PODS, TYPES, first_seen=0)]
+
+
+def sample_of_scheduler(calm: Calm) -> list[Incident]:
+    """Of the sample, what befalls requests to schedulers: the way to them is what differs between operators."""
+    return [
+        incident
+        for incident in sample(calm)
+        if isinstance(incident, Struck | HeldOpen) and asks_scheduler(incident.request.kind)
+    ]
+
+
+def _first_of_kind(requests: Iterable[Request]) -> list[Request]:
+    return sorted((request for request in requests if request.number == 1), key=str)
 
 
 def _faults(request: Request) -> list[Fault]:
     """Those that a request can meet: a scheduler knows no conflicts."""
-    return [fault for fault in Fault if fault is not Fault.CONFLICT or not asks_scheduler(request.kind)]
+    known = (fault for fault in Fault if fault not in HOLDING)
+    return [fault for fault in known if fault is not Fault.CONFLICT or not asks_scheduler(request.kind)]
 
 
 def _listed(words: Iterable[str]) -> str:

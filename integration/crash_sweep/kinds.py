@@ -14,6 +14,7 @@ RPC = "RPC "
 
 _PREFIX = re.compile(r"/api/v1|/apis/[^/]+/[^/]+")
 _SCHEDULER = "/api/v1/"
+_DISCOVERY = "kinds of resources"  # there are many such requests at a start, all alike
 _DRY_RUN = " (dry run)"
 _OPERATION = re.compile(rb"\xa2op[\xa1-\xbf]([a-z_]+)")  # MessagePack: the short string "op" and another short string
 
@@ -42,7 +43,7 @@ def kind_of(method: str, path: str, query: Mapping[str, str]) -> str:
     if words[:1] == ["namespaces"] and len(words) > 2:
         words = words[2:]
     if not words:
-        return f"{method} {path}"
+        return f"{method} {_DISCOVERY if path.startswith('/api') else path}"
     resource, *rest = words
     kind = "/".join([resource, *rest[1:]])  # without the object's name
     if method == "GET" and not rest:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from integration.crash_sweep.schedulerports import SchedulerPorts
 
 
+LEASE = "dask-operator"
+
+
 class Operators:
     """At most one operator at a time, for one namespace; may be used by several threads.
 
@@ -55,8 +58,15 @@ class Operators:
 
     def restart(self) -> None:
         """Kill the one that runs (SIGKILL), and start another once it is dead."""
+        self._restart()
+
+    def restart_electing(self) -> None:
+        """As `restart`, and the new one has to get the Lease before it acts."""
+        self._restart(f"--lease={LEASE}")
+
+    def _restart(self, *arguments: str) -> None:
         with self._lock:
-            self._tell(str(self._log(self.number + 1)))
+            self._tell("\t".join([str(self._log(self.number + 1)), *arguments]))
             self.number += 1
 
     def log(self, *, since: int) -> str:

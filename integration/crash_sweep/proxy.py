@@ -14,9 +14,9 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from integration.crash_sweep.incidents import TYPES, Fault, Incident
+from integration.crash_sweep.incidents import HOLDING, TYPES, Fault, Incident
 from integration.crash_sweep.kinds import asks_scheduler, kind_at_scheduler, kind_of, reads, resource_of
-from integration.crash_sweep.rpc import relay
+from integration.crash_sweep.rpc import HELD_SECONDS, is_set_within, relay
 from integration.crash_sweep.run import Answer, Run
 from integration.crash_sweep.schedulerports import HTTP_PORT, RPC_PORT
 
@@ -56,6 +56,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._run = Run(None, past={})
+        self._run_over = asyncio.Event()
         self._restart: Callable[[], None] = lambda: None
         self._latest: dict[str, Answer] = {}
         self._under_way: set[asyncio.Task[Answer]] = set()
@@ -86,6 +87,10 @@ class Proxy:
             restart: kills the operator and starts another; called in the proxy's thread, which serves nobody meanwhile.
         """
         return self._call(self._begin(incident, restart))
+
+    def restart_operator(self) -> None:
+        """Have the operator restarted, as the faults do that kill it."""
+        self._call(self._restarted())
 
     def operator_rests(self) -> bool:
         """Whether the operator, the last that was started, has looked around and asks for nothing more."""
@@ -123,12 +128,16 @@ class Proxy:
     async def _begin(self, incident: Incident | None, restart: Callable[[], None]) -> Run:
         answers = await asyncio.gather(*(self._fetch("GET", self.upstream + read, {}, b"") for read in self._latest))
         self._latest = dict(zip(self._latest, answers, strict=True))
-        self._run, self._restart = Run(incident, past=self._latest), restart
+        self._run_over.set()  # what is held back until some time is told at once, or it would be late in the next run
+        self._run, self._run_over, self._restart = Run(incident, past=self._latest), asyncio.Event(), restart
         return self._run
+
+    async def _restarted(self) -> None:
+        self._kill()
 
     async def _handle(self, request: web.Request, upstream: str, kind: str) -> web.StreamResponse:
         run, body = self._run, await request.read()
-        self._last = time.monotonic()
+        self._note_request(kind)
         fault = run.arrives(kind, self._latest)
         if fault is Fault.KILLED_BEFORE:
             self._kill()
@@ -136,11 +145,13 @@ class Proxy:
         if fault in _REFUSALS:
             return _refuse(kind, *_REFUSALS[fault])
         if kind.startswith("WATCH "):
-            return await self._pass_events_on(request, resource_of(kind))
+            return await self._pass_events_on(request, resource_of(kind), fault)
         if reads(kind) and (answer := run.stale_answer(resource_of(kind), request.raw_path)) is not None:
             return _respond(answer)
+        if fault in HOLDING:
+            return await self._hold_open(request, upstream, body, fault)
         answer = await self._ask(request, upstream, body)
-        self._last = time.monotonic()
+        self._note_request(kind)
         if reads(kind):
             self._latest[request.raw_path] = answer
         if fault is Fault.KILLED_AFTER:
@@ -159,16 +170,34 @@ class Proxy:
                 await asyncio.open_connection(self._scheduler.service, RPC_PORT),
                 arrives=self._rpc_arrives,
                 kill=self._kill,
+                lose=self._lose,
             )
         writer.transport.abort()
 
     def _rpc_arrives(self, kind: str) -> Fault | None:
-        self._last = time.monotonic()
+        self._note_request(kind)
         return self._run.arrives(kind, self._latest)
+
+    def _note_request(self, kind: str) -> None:
+        if resource_of(kind) != "leases":  # one that has a Lease never ceases to renew it
+            self._last = time.monotonic()
 
     def _kill(self) -> None:
         self._has_looked = False
         self._restart()
+
+    def _lose(self, fault: Fault) -> None:
+        self._run.lost_while_held()
+        if fault is Fault.KILLED_DURING:
+            self._kill()
+
+    async def _hold_open(self, request: web.Request, upstream: str, body: bytes, fault: Fault) -> web.StreamResponse:
+        asking = asyncio.ensure_future(self._ask(request, upstream, body))
+        await asyncio.wait({asking}, timeout=HELD_SECONDS)
+        if asking.done():
+            return _respond(asking.result())
+        self._lose(fault)
+        return _hang_up(request)
 
     async def _ask(self, request: web.Request, upstream: str, body: bytes) -> Answer:
         """Pass a request on, to the end, even when whoever asked has gone."""
@@ -182,18 +211,24 @@ class Proxy:
         async with self._session.request(method, URL(url, encoded=True), headers=headers, data=body or None) as answer:
             return Answer(answer.status, {"Content-Type": answer.headers["Content-Type"]}, await answer.read())
 
-    async def _pass_events_on(self, request: web.Request, resource: str) -> web.StreamResponse:
+    async def _pass_events_on(self, request: web.Request, resource: str, fault: Fault | None) -> web.StreamResponse:
         async with self._session.get(URL(self.upstream + request.raw_path, encoded=True)) as events:
+            if fault is Fault.NO_ANSWER:
+                return _hang_up(request)
             response = web.StreamResponse(status=events.status, headers={"Content-Type": "application/json"})
             await response.prepare(request)
-            due: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
+            if fault is Fault.KILLED_AFTER:
+                self._kill()
+                return _hang_up(request)
+            due: asyncio.Queue[tuple[float, asyncio.Event, bytes] | None] = asyncio.Queue()
             async with asyncio.TaskGroup() as group:
                 group.create_task(_write_when_due(response, due))
                 async for line in events.content:
                     kind = json.loads(line)["type"]
                     if kind in TYPES and self._run.loses_event(resource, kind):
                         continue
-                    due.put_nowait((time.monotonic() + self._run.event_delay(resource), line))
+                    at = time.monotonic() + self._run.event_delay(resource)
+                    due.put_nowait((at, self._run_over, line))
                 due.put_nowait(None)
             return response
 
@@ -233,11 +268,13 @@ def write_kubeconfig(file: Path, *, server: str, namespace: str) -> None:
     file.write_text(json.dumps(config))
 
 
-async def _write_when_due(response: web.StreamResponse, due: asyncio.Queue[tuple[float, bytes] | None]) -> None:
+async def _write_when_due(
+    response: web.StreamResponse, due: asyncio.Queue[tuple[float, asyncio.Event, bytes] | None]
+) -> None:
     with suppress(ConnectionError):  # whoever watched has gone
         while (event := await due.get()) is not None:
-            at, line = event
-            await asyncio.sleep(max(at - time.monotonic(), 0))
+            at, run_over, line = event
+            await is_set_within(run_over, max(at - time.monotonic(), 0))
             await response.write(line)
 
 

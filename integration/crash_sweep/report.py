@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from integration.timeline import Timeline
 
 
+MOST_THAT_PROVE_NOTHING = 0.1
+"""The share of incidents."""
+
+
 @dataclass(frozen=True)
 class Report:
     """The figures.
@@ -21,11 +25,13 @@ class Report:
     Attributes:
         requests: of calm scale-downs.
         incidents: those that were played.
-        not_met: those of them that did not come about, because the request did not come that time.
+        not_met: those of them that did not come about, not even a second time, because the request did not come.
+        without_risk: those of them in which no key was at risk.
         keys_at_risk: over all incidents, keys that only workers had that were to go.
         lost_keys: scattered keys that are gone for ever.
         recomputed_keys: keys that were or have to be computed again.
         wrong_results: keys whose value changed.
+        interrupted_tasks: tasks that started twice, because their worker was retired before they were done.
         surplus_workers: workers that were made though fewer were wanted.
         not_converged: incidents after which not all came to be as wanted.
         seconds: how long it all took.
@@ -35,10 +41,12 @@ class Report:
     requests: int
     incidents: int
     not_met: int
+    without_risk: int
     keys_at_risk: int
     lost_keys: int
     recomputed_keys: int
     wrong_results: int
+    interrupted_tasks: int
     surplus_workers: int
     not_converged: int
     seconds: float
@@ -46,9 +54,14 @@ class Report:
 
     @property
     def success(self) -> bool:
-        """Whether data was at risk, and nothing was lost, computed twice or wrong, and all came to be as wanted."""
-        harm = self.lost_keys + self.recomputed_keys + self.wrong_results + self.surplus_workers + self.not_converged
-        return self.keys_at_risk > 0 and harm == 0
+        """Whether nothing was lost, run twice or wrong, and all came to be as wanted, and nearly all incidents count.
+
+        Those that did not come about, or put nothing at risk, prove nothing.
+        """
+        harm = self.lost_keys + self.recomputed_keys + self.wrong_results + self.interrupted_tasks
+        proving = self.incidents - self.not_met - self.without_risk
+        enough = proving > 0 and proving >= (1 - MOST_THAT_PROVE_NOTHING) * self.incidents
+        return enough and harm + self.surplus_workers + self.not_converged == 0
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for the last line."""
@@ -86,6 +99,12 @@ class Tally:
             if not outcome.good:
                 self._write_down(str(outcome.incident), evidence(outcome))
 
+    def put_off(self, outcome: Outcome) -> None:
+        """Say that an incident that did not come about will be played once more."""
+        with self._lock:
+            what = f"{outcome.incident}: did not come about; once more later"
+            self._timeline.say(f"           {outcome.seconds:4.1f} s  {what}")
+
     def broke(self, incident: Incident, after: Incident | None, error: Exception) -> None:
         """Count an incident that could not be played to its end.
 
@@ -107,10 +126,12 @@ class Tally:
             requests=requests,
             incidents=len(outcomes) + self._broken,
             not_met=sum(not outcome.met for outcome in outcomes),
+            without_risk=sum(outcome.met and not outcome.at_risk for outcome in outcomes),
             keys_at_risk=sum(outcome.at_risk for outcome in outcomes),
             lost_keys=sum(len(outcome.lost) for outcome in outcomes),
             recomputed_keys=sum(len(outcome.recomputed) for outcome in outcomes),
             wrong_results=sum(len(outcome.wrong) for outcome in outcomes),
+            interrupted_tasks=sum(len(outcome.interrupted) for outcome in outcomes),
             surplus_workers=sum(len(outcome.made) for outcome in outcomes),
             not_converged=sum(outcome.trouble is not None for outcome in outcomes) + self._broken,
             seconds=round(self._timeline.seconds, 1),
@@ -128,7 +149,13 @@ class Tally:
 def summary(outcome: Outcome) -> str:
     """What there is to say, in a few words."""
     words = [f"{outcome.at_risk} keys were moved"] if outcome.good else []
-    kinds = {"lost": outcome.lost, "recomputed": outcome.recomputed, "wrong": outcome.wrong, "made": outcome.made}
+    kinds = {
+        "lost": outcome.lost,
+        "recomputed": outcome.recomputed,
+        "wrong": outcome.wrong,
+        "interrupted": outcome.interrupted,
+        "made": outcome.made,
+    }
     words += [f"{len(found)} {what}: {', '.join(found)}" for what, found in kinds.items() if found]
     if outcome.trouble:
         words.append(outcome.trouble.splitlines()[0])

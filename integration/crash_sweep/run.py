@@ -7,17 +7,20 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from integration.crash_sweep.incidents import Fault, Incident, LateEvents, LostEvents, StaleReads, Struck
+from integration.crash_sweep.incidents import (
+    Fault,
+    HeldOpen,
+    Incident,
+    LateEvents,
+    LostEvents,
+    StaleReads,
+    Start,
+    Struck,
+)
 from integration.crash_sweep.kinds import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-STALE_SECONDS = 6.0
-"""How long reads tell of the past: longer than the operator waits between two looks while workers are retiring."""
-
-LATE_SECONDS = 6.0
-"""By how much events are late, for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Run:
             clock: seconds.
         """
         self.seen: list[Seen] = []
-        self.met = False
+        self.met = isinstance(incident, Start)
         self._incident = incident
         self._past = dict(past)
         self._clock = clock
@@ -83,11 +86,17 @@ class Run:
             case Struck(request=struck, fault=fault) if struck == request:
                 self.met = True
                 return fault
-            case StaleReads(since=since, from_start=from_start) if since == request:
+            case HeldOpen(request=held, fault=fault) if held == request:
+                return fault
+            case StaleReads(since=since, from_start=from_start, seconds=seconds) if since == request:
                 if not from_start:
                     self._past = dict(latest)
-                self._stale_until = self._clock() + STALE_SECONDS
+                self._stale_until = self._clock() + seconds
         return None
+
+    def lost_while_held(self) -> None:
+        """The request that was to be held open was, and the operator has lost it."""
+        self.met = True
 
     def stale_answer(self, resource: str, read: str) -> Answer | None:
         """The answer from the past, where reads of this resource are to have that now.
@@ -106,9 +115,9 @@ class Run:
     def event_delay(self, resource: str) -> float:
         """How many seconds an event of this resource is to be held back."""
         match self._incident:
-            case LateEvents(resources=late) if resource in late:
+            case LateEvents(resources=late, seconds=seconds) if resource in late:
                 self.met = True
-                return LATE_SECONDS
+                return seconds
             case StaleReads(resources=stale) if resource in stale and self._stale_until is not None:
                 return max(self._stale_until - self._clock(), 0.0)
         return 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,18 +10,23 @@ from typing import TYPE_CHECKING, Literal
 
 from integration.agent import pod
 from integration.agent.client import AgentError
+from integration.cluster.local import Local
 from integration.crash_sweep import proxy as proxies
-from integration.crash_sweep.operators import Operators
+from integration.crash_sweep.incidents import HeldOpen, Start, StruckAtStart, lag
+from integration.crash_sweep.kinds import RPC
+from integration.crash_sweep.operators import LEASE, Operators
 from integration.crash_sweep.polling import PolledKube
 from integration.crash_sweep.schedulerports import SchedulerPorts
 from integration.dask_cluster import DaskCluster
 from integration.kube import CLUSTERS, TooLate
+from integration.worker_process import SHARED, send_signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from integration.agent.client import Agent
+    from integration.cluster.provider import Provider
     from integration.crash_sweep.incidents import Incident
     from integration.crash_sweep.proxy import Proxy
     from integration.crash_sweep.run import Run
@@ -32,6 +38,15 @@ BEFORE, AFTER = 3, 1
 KEYS = 15
 """Of each kind, scattered and computed: some on each worker."""
 
+TASK_SECONDS = 4.0
+"""How long a task takes that each worker has been given: longer than an operator takes to have a worker drained."""
+
+DRAIN_SECONDS = 60
+"""The default of `spec.workers.retirement.drainSeconds`."""
+
+ORPHANED_SECONDS = 7.0
+"""How long the scheduler is at what nobody waits for any more: longer than until it is asked the same again."""
+
 CONVERGED_SECONDS = 90.0
 """The longest backoffs of the operator and then some."""
 
@@ -39,6 +54,7 @@ Access = Literal["proxy", "direct"]
 """How operators reach the scheduler: through the API server, by HTTP alone; or as in the cluster, by RPC, too."""
 
 _REST_SECONDS = 60.0
+_CALL_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,7 @@ class Outcome:
         lost: scattered keys that are gone for ever.
         recomputed: keys that were or have to be computed again.
         wrong: keys whose value changed.
+        interrupted: tasks that ran until their worker was drained, and then once more elsewhere.
         made: names of worker pods that are there and were not before.
         trouble: what did not come about in time; None if all is as wanted.
         seconds: how long it took, from the scale-down on.
@@ -66,6 +83,7 @@ class Outcome:
     lost: tuple[str, ...]
     recomputed: tuple[str, ...]
     wrong: tuple[str, ...]
+    interrupted: tuple[str, ...]
     made: tuple[str, ...]
     trouble: str | None
     seconds: float
@@ -74,15 +92,28 @@ class Outcome:
     @property
     def good(self) -> bool:
         """Whether nothing was lost, and all is as wanted."""
-        return not (self.lost or self.recomputed or self.wrong or self.made or self.trouble)
+        harm = self.lost or self.recomputed or self.wrong or self.interrupted or self.made
+        return not (harm or self.trouble)
+
+
+def usual_access(provider: Provider) -> Access:
+    """How operators reach schedulers where nobody says: as in the cluster, where processes here can.
+
+    Those of a local node can: they run as root, in the node's network.
+    """
+    return "direct" if isinstance(provider, Local) else "proxy"
 
 
 class Scene:
     """A Cluster with data, its operator, and the proxy between that and everybody else."""
 
-    def __init__(self, cluster: DaskCluster, agent: Agent, operators: Operators, proxy: Proxy) -> None:
+    def __init__(
+        self, cluster: DaskCluster, agent: Agent, operators: Operators, proxy: Proxy, *, access: Access
+    ) -> None:
         """Made by `built`."""
         self._cluster, self._agent, self._operators, self._proxy = cluster, agent, operators, proxy
+        self._access = access
+        self._drain_seconds = DRAIN_SECONDS
 
     def play(self, incident: Incident | None) -> Outcome:
         """Scale up and hold data anew, then scale down, with an incident in the middle.
@@ -92,17 +123,22 @@ class Scene:
             AgentError: there is no answer from Dask.
             KubectlError: Kubernetes doesn't do what it is told.
         """
-        self._prepare()
+        self._prepare(incident)
         holders, before = self._agent.look().holders, self._worker_names()
+        tasks = self._begin_tasks()
         first = self._operators.number
-        run = self._proxy.begin(incident, restart=self._operators.restart)
+        starting = isinstance(incident, Start | StruckAtStart)
+        restart = self._operators.restart_electing if starting else self._operators.restart
+        run = self._proxy.begin(incident, restart=restart)
+        if starting:
+            self._proxy.restart_operator()
         began = time.monotonic()
-        trouble = self._scale_down()
+        trouble = self._scale_down(incident, run)
         seconds = time.monotonic() - began
         self._proxy.begin(None, restart=self._operators.restart)
         audit, after = self._agent.audit(), self._worker_names()
-        if audit.held != 2 * KEYS:
-            trouble = trouble or f"{audit.held} keys are held instead of {2 * KEYS}"
+        if audit.held != 2 * KEYS + tasks:
+            trouble = trouble or f"{audit.held} keys are held instead of {2 * KEYS + tasks}"
         return Outcome(
             incident=incident,
             met=run.met,
@@ -111,31 +147,69 @@ class Scene:
             lost=audit.lost,
             recomputed=audit.recomputed,
             wrong=audit.wrong,
+            interrupted=tuple(sorted(key for key, names in self._agent.starts().items() if len(names) > 1)),
             made=tuple(sorted(after - before)),
             trouble=trouble,
             seconds=seconds,
             log=self._operators.log(since=first),
         )
 
-    def _prepare(self) -> None:
+    def _prepare(self, incident: Incident | None) -> None:
+        self._proxy.begin(None, restart=self._operators.restart)
+        if isinstance(incident, Start | StruckAtStart):
+            # The one that holds the Lease goes, and the Lease with it: the next ones would wait until it runs out.
+            self._proxy.restart_operator()
+            self._cluster.kube.delete("lease", LEASE, "--ignore-not-found")
         self._agent.release()
+        self._set_drain(_drain_seconds(incident))
         self._cluster.scale(BEFORE)
         self._cluster.wait_settled(BEFORE, timeout=CONVERGED_SECONDS)
         self._agent.wait_for_workers(BEFORE, timeout=CONVERGED_SECONDS)
         self._agent.hold(scattered=KEYS, computed=KEYS)
+        if isinstance(incident, HeldOpen):
+            self._cluster.let_go_first(min(self._worker_names()))
         self._wait_for_rest()
 
-    def _scale_down(self) -> str | None:
+    def _set_drain(self, seconds: int) -> None:
+        if seconds != self._drain_seconds:
+            patch = json.dumps({"spec": {"workers": {"retirement": {"drainSeconds": seconds}}}})
+            self._cluster.kube.run("patch", CLUSTERS, self._cluster.name, "--type=merge", f"--patch={patch}")
+            self._drain_seconds = seconds
+
+    def _begin_tasks(self) -> int:
+        """Give each worker a task, where workers are drained; gives how many there are."""
+        if self._access == "proxy" or not self._drain_seconds:
+            return 0
+        self._agent.begin(self._agent.workers(), seconds=TASK_SECONDS)
+        return BEFORE
+
+    def _scale_down(self, incident: Incident | None, run: Run) -> str | None:
+        timeout = CONVERGED_SECONDS + lag(incident)
         try:
+            if isinstance(incident, HeldOpen):
+                self._scale_down_past_a_frozen_worker(run)
             self._cluster.scale(AFTER)
-            self._cluster.wait_settled(AFTER, timeout=CONVERGED_SECONDS)
+            self._cluster.wait_settled(AFTER, timeout=timeout)
             self._agent.wait_for_workers(AFTER, timeout=CONVERGED_SECONDS)
+            self._agent.finish(timeout=CONVERGED_SECONDS)
             # One that was killed at the end has to look around first: only then is it clear that it leaves all as is.
             self._wait_for_rest()
             self._cluster.wait_settled(AFTER, timeout=CONVERGED_SECONDS)
         except (TooLate, AgentError) as error:
             return str(error)
         return None
+
+    def _scale_down_past_a_frozen_worker(self, run: Run) -> None:
+        """Have the first one frozen, and the others go while the scheduler is at what the operator has lost."""
+        kube, first = self._cluster.kube, min(self._worker_names())
+        send_signal(kube, first, "STOP")
+        try:
+            self._cluster.scale(BEFORE - 1)
+            kube.wait_for("the operator has lost a call", lambda: run.met, timeout=_CALL_SECONDS)
+            self._cluster.scale(AFTER)
+            time.sleep(ORPHANED_SECONDS)
+        finally:
+            send_signal(kube, first, "CONT")
 
     def _wait_for_rest(self) -> None:
         self._cluster.kube.wait_for("the operator rests", self._proxy.operator_rests, timeout=_REST_SECONDS)
@@ -165,9 +239,9 @@ def built(kube: Kube, image: str, name: str, folder: Path, access: Access) -> It
         kubeconfig = folder / "kubeconfig"
         proxies.write_kubeconfig(kubeconfig, server=proxy.url, namespace=kube.namespace)
         with Operators(kube.namespace, kubeconfig, folder, ports) as operators:
-            cluster = DaskCluster(polled, name).apply(image, replicas=BEFORE)
+            cluster = DaskCluster(polled, name).apply(image, replicas=BEFORE, worker=SHARED)
             with cluster.client(image) as agent:
-                yield Scene(cluster, agent, operators, proxy)
+                yield Scene(cluster, agent, operators, proxy, access=access)
 
 
 @contextmanager
@@ -179,3 +253,8 @@ def _removed_at_the_end(kube: Kube, name: str) -> Iterator[None]:
         kube.delete(CLUSTERS, name, "--ignore-not-found")
         kube.delete("pod", pod.NAME, "--ignore-not-found", wait=True)
         kube.wait(f"the pods of {name} are gone", lambda objects: not objects.pods(cluster=name), timeout=60)
+
+
+def _drain_seconds(incident: Incident | None) -> int:
+    """A worker is drained before it is retired, and retiring a drained one takes no time: its data is elsewhere."""
+    return 0 if isinstance(incident, HeldOpen) and not incident.request.kind.startswith(RPC) else DRAIN_SECONDS

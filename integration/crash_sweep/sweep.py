@@ -17,7 +17,7 @@ import click
 
 from integration.agent.client import AgentError
 from integration.crash_sweep import scene
-from integration.crash_sweep.incidents import Incident, all_incidents, sample
+from integration.crash_sweep.incidents import Calm, Incident, Start, all_incidents, sample
 from integration.crash_sweep.report import Report, Tally
 from integration.crash_sweep.scene import Access
 from integration.kube import Kube, KubectlError, TooLate
@@ -44,7 +44,7 @@ def sweep(
     lanes: Sequence[Kube],
     image: str,
     folder: Path,
-    choose: Callable[[Sequence[Request]], Sequence[Incident]],
+    choose: Callable[[Calm], Sequence[Incident]],
     *,
     access: Access,
 ) -> Report:
@@ -54,7 +54,7 @@ def sweep(
         lanes: namespaces in which Clusters can be made, and no operator runs: one for each that is to play at a time.
         image: of Dask.
         folder: where logs and evidence go.
-        choose: gives the incidents for the requests of the calm runs.
+        choose: gives the incidents for the requests of the calm runs, in the order in which they are to be played.
         access: how operators reach schedulers.
 
     Raises:
@@ -62,16 +62,17 @@ def sweep(
     """
     timeline = Timeline()
     setting = _Setting(image, access)
-    requests = _calm_runs(lanes[0], setting, folder / "calm")
-    incidents = choose(requests)
-    timeline.say(f"{len(requests)} requests in calm runs; {len(incidents)} incidents to play")
+    calm = _calm_runs(lanes[0], setting, folder / "calm")
+    incidents = choose(calm)
+    requests = len({*calm.requests, *calm.starting})
+    timeline.say(f"{requests} requests in calm runs; {len(incidents)} incidents to play")
     tally = Tally(folder / "evidence", timeline)
-    todo = _Todo(incidents)
+    todo = Todo(incidents)
     with ThreadPoolExecutor(len(lanes)) as pool:
         played = [pool.submit(_play, kube, setting, folder / f"lane-{n}", todo, tally) for n, kube in enumerate(lanes)]
     for one in played:
         one.result()
-    return tally.report(requests=len(requests))
+    return tally.report(requests=requests)
 
 
 @dataclass(frozen=True)
@@ -83,34 +84,52 @@ class _Setting:
         return scene.built(kube, self.image, name, folder, self.access)
 
 
-class _Todo:
-    """The incidents that are still to be played; for several threads."""
+class Todo:
+    """The incidents that are still to be played; for several threads.
+
+    Attributes:
+        count: how many there were to be played.
+    """
 
     def __init__(self, incidents: Sequence[Incident]) -> None:
+        """Begin with all of them."""
         self._left = deque(incidents)
         self._lock = threading.Lock()
+        self._again: set[Incident] = set()
         self.count = len(incidents)
 
     def take(self) -> Incident | None:
+        """The next one; None where none is left."""
         with self._lock:
             return self._left.popleft() if self._left else None
 
+    def put_off(self, incident: Incident) -> bool:
+        """Have an incident played once more, at the end; gives whether that is so: never a third time."""
+        with self._lock:
+            if incident in self._again:
+                return False
+            self._again.add(incident)
+            self._left.append(incident)
+            return True
 
-def _calm_runs(kube: Kube, setting: _Setting, folder: Path) -> list[Request]:
-    seen: dict[Request, None] = {}
+
+def _calm_runs(kube: Kube, setting: _Setting, folder: Path) -> Calm:
     try:
         with setting.built(kube, "calm", folder) as stage:
-            for _ in range(CALM_RUNS):
-                outcome = stage.play(None)
-                if not outcome.good or not outcome.at_risk:
-                    raise CalmRunFailed(f"{outcome}\n{outcome.log}")
-                seen.update(dict.fromkeys(one.request for one in outcome.run.seen))
+            requests = {request: None for _ in range(CALM_RUNS) for request in _requests(stage, None)}
+            return Calm(tuple(requests), starting=tuple(_requests(stage, Start())))
     except (TooLate, AgentError, KubectlError) as error:
         raise CalmRunFailed(str(error)) from error
-    return list(seen)
 
 
-def _play(kube: Kube, setting: _Setting, folder: Path, todo: _Todo, tally: Tally) -> None:
+def _requests(stage: scene.Scene, calm: Start | None) -> list[Request]:
+    outcome = stage.play(calm)
+    if not outcome.good or not outcome.at_risk:
+        raise CalmRunFailed(f"{outcome}\n{outcome.log}")
+    return [one.request for one in outcome.run.seen]
+
+
+def _play(kube: Kube, setting: _Setting, folder: Path, todo: Todo, tally: Tally) -> None:
     """Play incidents, in one scene as long as all is well: what has seen a loss would tell of it again."""
     scenes = count()
     incident = todo.take()
@@ -124,13 +143,16 @@ def _play(kube: Kube, setting: _Setting, folder: Path, todo: _Todo, tally: Tally
                 before, incident = incident, todo.take()
 
 
-def _play_one(stage: scene.Scene, incident: Incident, before: Incident | None, todo: _Todo, tally: Tally) -> bool:
+def _play_one(stage: scene.Scene, incident: Incident, before: Incident | None, todo: Todo, tally: Tally) -> bool:
     try:
         outcome = stage.play(incident)
     except (TooLate, AgentError, KubectlError) as error:
         tally.broke(incident, before, error)
         return False
-    tally.note(outcome, of=todo.count)
+    if outcome.good and not outcome.met and todo.put_off(incident):
+        tally.put_off(outcome)
+    else:
+        tally.note(outcome, of=todo.count)
     return outcome.good
 
 

@@ -23,6 +23,8 @@ SCHEDULER = "/api/v1/namespaces/a/services/http:dask-scheduler:8787/proxy/api/v1
     ("method", "path", "query", "kind"),
     [
         ("GET", "/version", {}, "GET /version"),
+        ("GET", "/apis", {}, "GET kinds of resources"),
+        ("GET", "/apis/dask.charmtx.com/v1alpha1", {}, "GET kinds of resources"),
         ("GET", PODS, {"labelSelector": "x"}, "LIST pods"),
         ("GET", "/api/v1/pods", {}, "LIST pods"),
         ("GET", PODS, {"watch": "true"}, "WATCH pods"),

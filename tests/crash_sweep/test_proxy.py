@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -15,7 +16,9 @@ from aiohttp import web
 from integration.crash_sweep import proxy as proxies
 from integration.crash_sweep.incidents import (
     PODS,
+    SHORT,
     Fault,
+    HeldOpen,
     Incident,
     LateEvents,
     LostEvents,
@@ -24,10 +27,11 @@ from integration.crash_sweep.incidents import (
 )
 from integration.crash_sweep.kinds import Request
 from integration.crash_sweep.proxy import Proxy
-from integration.crash_sweep.run import LATE_SECONDS, Run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from integration.crash_sweep.run import Run
 
 PATH = "/api/v1/namespaces/a/pods"
 PATCH = Request("PATCH pods", 1)
@@ -39,6 +43,7 @@ class Server:
 
     def __init__(self) -> None:
         self.changes = 0
+        self.thinks = 0.0
         self.bodies: list[Any] = []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -52,6 +57,7 @@ class Server:
         if request.method != "GET":
             self.changes += 1
             self.bodies.append(await request.json())
+            await asyncio.sleep(self.thinks)
         return web.json_response({"changes": self.changes, "asked": request.raw_path})
 
 
@@ -160,7 +166,49 @@ async def test_late_events(setting: Setting) -> None:
     await setting.begin(LateEvents(PODS))
     began = time.monotonic()
     assert await setting.watch() == [event["type"] for event in EVENTS]
-    assert LATE_SECONDS <= time.monotonic() - began < LATE_SECONDS * 2
+    assert SHORT <= time.monotonic() - began < SHORT * 2
+
+
+async def test_events_are_late_in_their_own_run_only(setting: Setting) -> None:
+    await setting.begin(LateEvents(PODS))
+    began = time.monotonic()
+    watching = asyncio.create_task(setting.watch())
+    await asyncio.sleep(0.2)
+    assert not watching.done()
+    await setting.begin(None)
+    assert await watching == [event["type"] for event in EVENTS]
+    assert time.monotonic() - began < SHORT
+
+
+@pytest.mark.parametrize(("fault", "restarts"), [(Fault.KILLED_AFTER, [0]), (Fault.NO_ANSWER, [])])
+async def test_a_watch_is_struck_like_any_request(setting: Setting, fault: Fault, restarts: list[int]) -> None:
+    run = await setting.begin(Struck(Request("WATCH pods", 1), fault))
+    with suppress(aiohttp.ClientError):  # where there was no byte of an answer, the client itself asks again
+        await setting.watch()
+        assert len(run.seen) == 2
+    assert setting.restarts == restarts
+    assert await setting.watch() == [event["type"] for event in EVENTS]
+
+
+@pytest.mark.parametrize(("fault", "restarts"), [(Fault.KILLED_DURING, [1]), (Fault.CUT_OFF, [])])
+async def test_a_request_that_takes_long_is_lost_and_carried_out(
+    setting: Setting, fault: Fault, restarts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxies, "HELD_SECONDS", 0.2)
+    setting.server.thinks = 1.0
+    run = await setting.begin(HeldOpen(PATCH, fault))
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await setting.change()
+    assert run.met
+    assert setting.server.changes == 1
+    assert setting.restarts == restarts
+
+
+async def test_a_request_that_was_to_be_held_open_and_is_not_did_not_come_about(setting: Setting) -> None:
+    run = await setting.begin(HeldOpen(PATCH, Fault.KILLED_DURING))
+    assert await setting.change() == 200
+    assert not run.met
+    assert setting.restarts == []
 
 
 async def test_the_operator_rests_once_it_has_looked_and_asks_no_more(setting: Setting) -> None:

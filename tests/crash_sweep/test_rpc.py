@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from distributed.protocol import dumps
 
-from integration.crash_sweep.incidents import Fault
+from integration.crash_sweep import rpc
+from integration.crash_sweep.incidents import HOLDING, Fault
 from integration.crash_sweep.rpc import relay
 
 if TYPE_CHECKING:
@@ -22,11 +23,13 @@ ANSWER = b"answer to "
 class Ports:
     """A scheduler that answers everything, and a relay to it."""
 
-    def __init__(self, fault: Fault | None) -> None:
+    def __init__(self, fault: Fault | None, *, thinks: float = 0.0) -> None:
         self.fault = fault
+        self.thinks = thinks
         self.heard: list[bytes] = []
         self.asked: list[str] = []
         self.kills: list[int] = []
+        self.losses: list[Fault] = []
 
     async def talk(self) -> list[bytes]:
         """Shake hands and ask; gives the answers, an empty one where the connection ended."""
@@ -46,6 +49,8 @@ class Ports:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while said := await reader.read(1000):
             self.heard.append(said)
+            if said == REQUEST:
+                await asyncio.sleep(self.thinks)
             writer.write(ANSWER + said)
         writer.close()
 
@@ -55,6 +60,7 @@ class Ports:
             await asyncio.open_connection("127.0.0.1", self._scheduler),
             arrives=self._arrives,
             kill=lambda: self.kills.append(len(self.heard)),
+            lose=self.losses.append,
         )
 
     def _arrives(self, kind: str) -> Fault | None:
@@ -93,3 +99,15 @@ async def test_the_answer_never_comes(fault: Fault, heard: list[bytes], kills: l
     assert await ports.talk() == [ANSWER + HANDSHAKE, b""]
     assert ports.heard == heard
     assert ports.kills == kills
+
+
+@pytest.mark.parametrize("fault", HOLDING)
+async def test_an_answer_that_takes_long_is_lost_and_one_that_comes_soon_is_not(
+    fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc, "HELD_SECONDS", 0.2)
+    slow, quick = Ports(fault, thinks=1.0), Ports(fault)
+    assert await slow.talk() == [ANSWER + HANDSHAKE, b""]
+    assert (slow.heard, slow.losses) == ([HANDSHAKE, REQUEST], [fault])
+    assert await quick.talk() == [ANSWER + HANDSHAKE, ANSWER + REQUEST]
+    assert quick.losses == []

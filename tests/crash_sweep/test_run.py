@@ -5,16 +5,20 @@ from __future__ import annotations
 from integration.crash_sweep.incidents import (
     ALL,
     CLUSTERS,
+    MINUTES,
     PODS,
+    SHORT,
     Fault,
+    HeldOpen,
     Incident,
     LateEvents,
     LostEvents,
     StaleReads,
+    Start,
     Struck,
 )
 from integration.crash_sweep.kinds import Request
-from integration.crash_sweep.run import LATE_SECONDS, STALE_SECONDS, Answer, Run
+from integration.crash_sweep.run import Answer, Run
 
 READ = "/api/v1/namespaces/a/pods?labelSelector=x"
 OLD, NEW = Answer(200, {}, b"old"), Answer(200, {}, b"new")
@@ -74,7 +78,7 @@ def test_reads_tell_of_the_time_before_the_scale_down_for_a_while() -> None:
     assert run.stale_answer("pods", READ) is OLD
     assert _met(run)
     run.arrives("DELETE pods", {READ: NEW})
-    clock.seconds += STALE_SECONDS + 1
+    clock.seconds += SHORT + 1
     assert run.stale_answer("pods", READ) is None
 
 
@@ -84,9 +88,9 @@ def test_events_tell_of_nothing_that_reads_do_not_show_yet() -> None:
     assert run.event_delay("pods") == 0
     run.arrives("DELETE pods", {})
     clock.seconds += 2
-    assert run.event_delay("pods") == STALE_SECONDS - 2
+    assert run.event_delay("pods") == SHORT - 2
     assert run.event_delay("clusters") == 0
-    clock.seconds += STALE_SECONDS
+    clock.seconds += SHORT
     assert run.event_delay("pods") == 0
 
 
@@ -98,11 +102,35 @@ def test_reads_tell_of_the_moment_before_the_change() -> None:
     assert run.stale_answer("pods", READ) is NEW
 
 
+def test_reads_can_tell_of_the_past_for_minutes() -> None:
+    clock = Clock()
+    run = _run(StaleReads(Request("DELETE pods", 1), PODS, from_start=True, seconds=MINUTES), clock)
+    run.arrives("DELETE pods", {})
+    clock.seconds += MINUTES - 1
+    assert run.stale_answer("pods", READ) is OLD
+    assert run.event_delay("pods") == 1
+    clock.seconds += 2
+    assert run.stale_answer("pods", READ) is None
+
+
+def test_a_request_that_is_held_open_counts_once_the_operator_has_lost_it() -> None:
+    run = _run(HeldOpen(Request("RPC retire_workers", 1), Fault.CUT_OFF))
+    assert run.arrives("LIST pods", {}) is None
+    assert run.arrives("RPC retire_workers", {}) is Fault.CUT_OFF
+    assert not _met(run)
+    run.lost_while_held()
+    assert _met(run)
+
+
+def test_a_start_has_come_about_when_it_begins() -> None:
+    assert _met(_run(Start()))
+
+
 def test_events_are_late() -> None:
     run = _run(LateEvents(PODS))
     assert run.event_delay("clusters") == 0
     assert not _met(run)
-    assert run.event_delay("pods") == LATE_SECONDS
+    assert run.event_delay("pods") == SHORT
     assert _met(run)
 
 
