@@ -97,7 +97,8 @@ def run(  # noqa: PLR0917 (click passes them by name)
         # Both Kubernetes clients have to read the same file, and kopf's knows only the variable.
         os.environ["KUBECONFIG"] = str(kubeconfig)
     # Imported late: the clients read KUBECONFIG as they are imported, and `--help` needs none of them.
-    from dask_k8s_operator.clients.kubernetes import KubernetesError, default_namespace  # noqa: PLC0415
+    from dask_k8s_operator.clients.connection import default_namespace  # noqa: PLC0415
+    from dask_k8s_operator.clients.kubernetes import KubernetesError  # noqa: PLC0415
     from dask_k8s_operator.controller import operator  # noqa: PLC0415
 
     try:

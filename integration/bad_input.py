@@ -90,6 +90,18 @@ REFUSED = (
     Wrong(
         "an unknown way to end a retirement", (*RETIREMENT, "onTimeout"), "Kill", 'supported values: "Keep", "Delete"'
     ),
+    Wrong(
+        "an unknown way to restart the scheduler",
+        (*SCHEDULER, "updateStrategy"),
+        {"type": "RollingUpdate"},
+        'supported values: "WhenIdle", "Recreate", "OnDelete"',
+    ),
+    Wrong(
+        "a label of the operator's for the Service",
+        (*SCHEDULER, "serviceMetadata"),
+        {"labels": {"dask.charmtx.com/role": "mine"}},
+        "labels that begin with dask.charmtx.com/ are the operator's",
+    ),
     Wrong("an end of retirements without a deadline", (*RETIREMENT, "onTimeout"), "Delete", "needs timeoutSeconds"),
     Wrong("a hundred thousand workers by demand", (*WORKERS, "autoscale"), {"maxReplicas": 100_000}, "equal to 10000"),
     Wrong(

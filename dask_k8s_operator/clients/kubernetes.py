@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from kubernetes.aio import client, config
 
 from dask_k8s_operator.clients.lease import lead
 from dask_k8s_operator.clients.scheduler import Response, TransportError
 from dask_k8s_operator.domain import names
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from kubernetes.aio import client
 
 Manifest = dict[str, Any]
 
@@ -28,16 +27,13 @@ _COLLECTIONS = {
     "Event": "/api/v1/namespaces/{namespace}/events",
 }
 _AUTOSCALERS = "/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"
-_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_MERGE_PATCH = "application/merge-patch+json"
+_MERGE_PATCH, _JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 _APPLY = "application/apply-patch+yaml"
 _UNFIT = "failed to create typed patch object"
 """So begins the answer to a server-side apply of something that doesn't fit the schema, with a status of 500.
 
 https://github.com/kubernetes/kubernetes/blob/v1.35.4/staging/src/k8s.io/apimachinery/pkg/util/managedfields/internal/structuredmerge.go
 """
-
-FIELD_MANAGER = "dask-operator"
 
 _TIMEOUT = 30.0
 """Seconds for one request. Longer than any healthy API server takes, shorter than a person's patience."""
@@ -80,50 +76,6 @@ class Invalid(Refused):
 
 
 _ERRORS: Mapping[int, type[Refused]] = {400: Invalid, 404: NotFound, 409: Conflict, 422: Invalid}
-
-
-async def connect(kubeconfig: Path | None) -> KubernetesClient:
-    """Connect with a kubeconfig file, or as the pod's service account where this runs in a cluster.
-
-    Args:
-        kubeconfig: the file; None: the service account of this pod, or else KUBECONFIG or ~/.kube/config.
-
-    Raises:
-        ConfigurationError: there is none, or it can't be used.
-    """
-    settings = client.Configuration()
-    try:
-        if kubeconfig is None and in_cluster():
-            config.load_incluster_config(client_configuration=settings)
-        else:
-            _check_exists(kubeconfig)
-            path = str(kubeconfig) if kubeconfig else None
-            await config.load_kube_config(config_file=path, client_configuration=settings)
-        # Reads the certificates that the configuration names, so it can fail like the loading.
-        return KubernetesClient(client.ApiClient(settings))
-    except Exception as error:  # a broken file fails in as many ways as YAML, base64 and TLS have errors
-        raise _unusable(kubeconfig, error) from error
-
-
-def in_cluster() -> bool:
-    """Whether this process runs in a pod with a service account."""
-    return "KUBERNETES_SERVICE_HOST" in os.environ
-
-
-def default_namespace(kubeconfig: Path | None) -> str:
-    """The namespace of this pod, or else of the kubeconfig's current context.
-
-    Raises:
-        ConfigurationError: the kubeconfig can't be used.
-    """
-    if kubeconfig is None and in_cluster():
-        return _POD_NAMESPACE.read_text().strip()
-    try:
-        _check_exists(kubeconfig)
-        _, context = config.list_kube_config_contexts(config_file=str(kubeconfig) if kubeconfig else None)
-    except Exception as error:  # see `connect`
-        raise _unusable(kubeconfig, error) from error
-    return str(context["context"].get("namespace", "default"))
 
 
 class KubernetesClient:
@@ -181,8 +133,8 @@ class KubernetesClient:
 
     async def create(self, manifest: Mapping[str, Any]) -> None:
         """Create a Deployment, Service, Pod or Event; unknown fields are refused instead of dropped in silence."""
-        path = _COLLECTIONS[manifest["kind"]].format(namespace=manifest["metadata"]["namespace"])
-        await self._request("POST", path, body=manifest, query={"fieldValidation": "Strict"})
+        query = {"fieldValidation": "Strict", "fieldManager": names.FIELD_MANAGER}
+        await self._request("POST", _collection(manifest), body=manifest, query=query)
 
     async def try_out(self, manifest: Mapping[str, Any], *, change: bool) -> None:
         """Ask whether an object would be taken, by a strict dry run: nothing comes of it.
@@ -191,13 +143,37 @@ class KubernetesClient:
             manifest: a Deployment, Service or Pod.
             change: the object is there, and this is what it is to become (by server-side apply).
         """
-        metadata, query = manifest["metadata"], {"dryRun": "All", "fieldValidation": "Strict"}
-        path = _COLLECTIONS[manifest["kind"]].format(namespace=metadata["namespace"])
-        if not change:
-            await self._request("POST", path, body=manifest, query=query)
-            return
-        query |= {"fieldManager": FIELD_MANAGER, "force": "true"}
-        await self._request("PATCH", f"{path}/{metadata['name']}", body=manifest, query=query, content_type=_APPLY)
+        query = {"dryRun": "All"}
+        if change:
+            await self._apply(manifest, query)
+        else:
+            query |= {"fieldValidation": "Strict"}
+            await self._request("POST", _collection(manifest), body=manifest, query=query)
+
+    async def apply(self, manifest: Mapping[str, Any]) -> None:
+        """Make a Deployment or Service that is there what the manifest says, by server-side apply.
+
+        What only others have set stays; what they have set otherwise doesn't; what was applied before and isn't any
+        more goes. With a uid and a resourceVersion in the manifest, it is this object as it was read or a `Conflict`.
+        """
+        await self._apply(manifest, {})
+
+    async def merge(self, kind: str, namespace: str, name: str, patch: Mapping[str, Any]) -> None:
+        """Change the fields of a Deployment or Service that a patch names; uid and resourceVersion as for `apply`."""
+        path = f"{_COLLECTIONS[kind].format(namespace=namespace)}/{name}"
+        query = {"fieldManager": names.FIELD_MANAGER}
+        await self._request("PATCH", path, body=patch, query=query, content_type=_MERGE_PATCH)
+
+    async def set_managed_fields(
+        self, kind: str, namespace: str, name: str, entries: Sequence[Mapping[str, Any]], *, resource_version: str
+    ) -> None:
+        """Say who has set which fields of a Deployment or Service that is still as it was read."""
+        path = f"{_COLLECTIONS[kind].format(namespace=namespace)}/{name}"
+        body = [
+            {"op": "replace", "path": "/metadata/managedFields", "value": entries},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": resource_version},
+        ]
+        await self._request("PATCH", path, body=body, content_type=_JSON_PATCH)
 
     async def delete_pod(self, namespace: str, name: str, *, uid: str, resource_version: str) -> None:
         """Delete this very pod, in the state in which it was read."""
@@ -270,6 +246,11 @@ class KubernetesClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"no answer from the API server to {method} {path}: {error!r}") from error
 
+    async def _apply(self, manifest: Mapping[str, Any], query: Mapping[str, str]) -> None:
+        how = {**query, "fieldValidation": "Strict", "fieldManager": names.FIELD_MANAGER, "force": "true"}
+        path = f"{_collection(manifest)}/{manifest['metadata']['name']}"
+        await self._request("PATCH", path, body=manifest, query=how, content_type=_APPLY)
+
     async def _get(self, path: str) -> Manifest | None:
         try:
             return await self._request("GET", path)
@@ -323,31 +304,15 @@ class ServiceProxy:
         return Response(status=status, body=answer)
 
 
+def _collection(manifest: Mapping[str, Any]) -> str:
+    return _COLLECTIONS[manifest["kind"]].format(namespace=manifest["metadata"]["namespace"])
+
+
 def _is_status(content: bytes) -> bool:
     try:
         return bool(json.loads(content)["kind"] == "Status")
     except (ValueError, KeyError, TypeError):
         return False
-
-
-def _check_exists(kubeconfig: Path | None) -> None:
-    # The client only warns about a missing file, and then stumbles over what isn't in it.
-    if not any(Path(path).expanduser().is_file() for path in _source(kubeconfig).split(os.pathsep)):
-        raise FileNotFoundError("there is no such file")
-
-
-def _source(kubeconfig: Path | None) -> str:
-    return str(kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config")
-
-
-def _unusable(kubeconfig: Path | None, error: Exception) -> ConfigurationError:
-    # The client trips over a file of another shape, and YAML tells its errors over several lines.
-    stumbled = isinstance(error, TypeError | AttributeError | KeyError)
-    reason = "it is no kubeconfig" if stumbled else " ".join(str(error).split())
-    return ConfigurationError(
-        f"can't use the kubeconfig {_source(kubeconfig)}: {reason}. Name a working one with --kubeconfig "
-        "or KUBECONFIG, or run inside a cluster with a service account"
-    )
 
 
 def _message(content: bytes) -> str:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 from dask_k8s_operator.clients.kubernetes import Conflict, Invalid, KubernetesClient, NotFound, Refused
 from dask_k8s_operator.controller.keys import ClusterKey
-from dask_k8s_operator.domain.actions import Action, Create, DeleteCluster, DeletePod, Drain, Retire, Scale
+from dask_k8s_operator.domain.actions import (
+    Action,
+    Apply,
+    Create,
+    DeleteCluster,
+    DeletePod,
+    Drain,
+    Repair,
+    Retire,
+    Scale,
+    TakeOver,
+)
 from dask_k8s_operator.domain.events import of_actions
 from dask_k8s_operator.domain.status import Refusal
 
@@ -50,10 +61,10 @@ class Executor:
             actions: independent of each other.
 
         Returns:
-            The creations that the API server refused.
+            The creations and changes that the API server refused.
 
         Raises:
-            Conflict: nothing worse happened than that a write met a pod, or the Cluster, that has changed.
+            Conflict: nothing worse happened than that a write met an object that has changed.
             ExceptionGroup: of `KubernetesError`: actions got no answer.
         """
         outcomes = await asyncio.gather(*(self._act(cluster, action) for action in actions), return_exceptions=True)
@@ -73,6 +84,8 @@ class Executor:
             match action:
                 case Create():
                     return await self._create(action)
+                case Apply() | Repair() | TakeOver():
+                    return await self._change(key, action)
                 case DeletePod():
                     await self._delete(key, action)
                 case Drain() | Retire():
@@ -94,6 +107,30 @@ class Executor:
             logger.debug("%s %s exists already", action.kind, action.name)
         except Refused as error:
             return Refusal.of(action, str(error), invalid=isinstance(error, Invalid))
+        return None
+
+    async def _change(self, key: ClusterKey, action: Apply | Repair | TakeOver) -> Refusal | None:
+        kubernetes, where = self._kubernetes, (action.kind, key.namespace, action.name)
+        try:
+            match action:
+                case Apply():
+                    version = {"uid": action.uid, "resourceVersion": action.resource_version}
+                    metadata = {**action.manifest["metadata"], **version}
+                    await kubernetes.apply({**action.manifest, "metadata": metadata})
+                case Repair():
+                    version = {"uid": action.uid, "resourceVersion": action.resource_version}
+                    metadata = {**action.patch["metadata"], **version}
+                    await kubernetes.merge(*where, {**action.patch, "metadata": metadata})
+                case TakeOver():
+                    await kubernetes.set_managed_fields(
+                        *where, action.managed_fields, resource_version=action.resource_version
+                    )
+        except Conflict:
+            raise
+        except NotFound:
+            logger.debug("%s %s is gone already", action.kind, action.name)
+        except Refused as error:
+            return Refusal(action.kind, str(error), invalid=isinstance(error, Invalid), change=True)
         return None
 
     async def _delete(self, key: ClusterKey, action: DeletePod) -> None:

@@ -11,6 +11,7 @@ from dask_k8s_operator.clients.scheduler import SchedulerError
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster
 from dask_k8s_operator.domain.planner import needs_scheduler
+from dask_k8s_operator.domain.revision import is_scheduler_outdated
 from dask_k8s_operator.domain.rivals import Rivals
 from dask_k8s_operator.domain.scaling import question
 from dask_k8s_operator.domain.snapshot import (
@@ -78,7 +79,7 @@ class Observer:
         )
         owned_deployment = Owned.from_manifest(deployment, owner_uid=cluster.uid) if deployment else None
         owned_service = Owned.from_manifest(service, owner_uid=cluster.uid) if service else None
-        templates = await self._try_templates(cluster, owned_service)
+        templates = await self._try_templates(cluster, owned_deployment, owned_service)
         # Before the scheduler is read: what an answer says moved must be older than the list it is checked against.
         calls = self._calls.of(key)
         # After the pods: a worker that registers in between is seen as registered, not as unknown.
@@ -106,10 +107,16 @@ class Observer:
             rivals=rivals,
         )
 
-    async def _try_templates(self, cluster: Cluster, service: Owned | None) -> TemplateCheck:
+    async def _try_templates(self, cluster: Cluster, deployment: Owned | None, service: Owned | None) -> TemplateCheck:
         if cluster.terminating or is_checked(cluster):
             return TemplateCheck()
-        todo = trials(cluster, has_service=service is not None and service.ours)
+        todo = trials(
+            cluster,
+            has_service=service is not None and service.ours,
+            changes_deployment=deployment is not None
+            and deployment.ours
+            and is_scheduler_outdated(cluster, deployment),
+        )
         answers = await asyncio.gather(*(self._try(trial) for trial in todo))
         return check(zip(todo, answers, strict=True))
 

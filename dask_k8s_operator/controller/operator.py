@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.clients.access import Scheduler
-from dask_k8s_operator.clients.kubernetes import KubernetesClient, KubernetesError, connect, in_cluster
+from dask_k8s_operator.clients.connection import connect, in_cluster
+from dask_k8s_operator.clients.kubernetes import KubernetesClient, KubernetesError
 from dask_k8s_operator.clients.scheduler import HttpTransport, SchedulerClient, http_client
 from dask_k8s_operator.clients.schedulerrpc import SchedulerRpc
 from dask_k8s_operator.controller.executor import Executor

@@ -28,7 +28,7 @@ AT_ONCE = timedelta(seconds=0.05)
 """After a conflict: somebody else wrote, so look again, but don't spin."""
 
 
-class CreationRefused(Exception):
+class WriteRefused(Exception):
     """The API server refused what the spec asks for; the status says so, and it is tried again later."""
 
 
@@ -61,7 +61,7 @@ class Reconciler:
         Raises:
             KubernetesError: the API server didn't answer or refused; to be tried again later.
             ExceptionGroup: of those, from several actions.
-            CreationRefused: the API server refused a creation.
+            WriteRefused: the API server refused a creation or a change.
         """
         snapshot = await self._observer.observe(key)
         if snapshot is None:
@@ -84,7 +84,7 @@ class Reconciler:
                 await self._write_status(key, version, written, told)
                 self._recorder.record(cluster, of_conditions(written, told))
             if refusals:
-                raise CreationRefused(f"{refusals[0].kind} refused: {refusals[0].message}")
+                raise WriteRefused(f"{refusals[0].kind} refused: {refusals[0].message}")
         except Conflict as conflict:
             logger.debug("%s: changed since it was read: %s", key, conflict)
             return AT_ONCE

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
 
 @dataclass(frozen=True)
-class Create:
-    """Create an object; that it already exists is success, because its name follows from what was seen."""
+class _Whole:
+    """What is to become of an object as a whole."""
 
     manifest: Mapping[str, Any]
-    reason: str
 
     @property
     def kind(self) -> str:
@@ -27,8 +26,59 @@ class Create:
         """The object's name."""
         return str(self.manifest["metadata"]["name"])
 
+
+@dataclass(frozen=True)
+class Create(_Whole):
+    """Create an object; that it already exists is success, because its name follows from what was seen."""
+
+    reason: str
+
     def __str__(self) -> str:
         return f"create {self.kind} {self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Apply(_Whole):
+    """Make an object what the manifest says, by server-side apply, which leaves alone what only others have set.
+
+    Of exactly this object in exactly this state: a change since it was read is a conflict, and read again.
+    """
+
+    uid: str
+    resource_version: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"apply {self.kind} {self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Set some fields of an object back, and touch no other; a change since it was read is a conflict."""
+
+    kind: str
+    name: str
+    patch: Mapping[str, Any]
+    uid: str
+    resource_version: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"repair {self.kind} {self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class TakeOver:
+    """Write down who has set which fields of an object, and change none; a change since it was read is a conflict."""
+
+    kind: str
+    name: str
+    managed_fields: Sequence[Mapping[str, Any]]
+    resource_version: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"take {self.kind} {self.name} over: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -88,7 +138,7 @@ class DeleteCluster:
         return f"delete the Cluster: {self.reason}"
 
 
-Action = Create | DeletePod | Drain | Retire | Scale | DeleteCluster
+Action = Create | Apply | Repair | TakeOver | DeletePod | Drain | Retire | Scale | DeleteCluster
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,14 @@ class UpdateStrategy:
         return (surge, unavailable) if surge or unavailable else (0, 1)
 
 
+class SchedulerStrategy(StrEnum):
+    """When a scheduler of an earlier template is replaced (`spec.scheduler.updateStrategy.type`)."""
+
+    WHEN_IDLE = "WhenIdle"
+    RECREATE = "Recreate"
+    ON_DELETE = "OnDelete"
+
+
 class IdleAction(StrEnum):
     """What happens to a Cluster that nobody uses (`spec.idle.action`)."""
 
@@ -175,6 +183,8 @@ class Cluster:
         autoscale: how the operator itself is to set the replicas; None: it isn't.
         idle: what happens when nobody uses the Cluster; None: nothing.
         update: how workers of an earlier template are replaced.
+        scheduler_update: when a scheduler of an earlier template is.
+        scheduler_service_metadata: labels and annotations for the scheduler's Service, if any.
     """
 
     namespace: str
@@ -194,6 +204,8 @@ class Cluster:
     autoscale: Autoscale | None = None
     idle: Idle | None = None
     update: UpdateStrategy = UpdateStrategy()
+    scheduler_update: SchedulerStrategy = SchedulerStrategy.WHEN_IDLE
+    scheduler_service_metadata: Manifest | None = None
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> Cluster:
@@ -224,6 +236,10 @@ class Cluster:
             autoscale=_autoscale(_mapping(workers, "autoscale", "spec.workers")),
             idle=_idle(_mapping(spec, "idle", "spec")),
             update=_update(_mapping(workers, "updateStrategy", "spec.workers")),
+            scheduler_update=SchedulerStrategy(
+                _mapping(scheduler, "updateStrategy", "spec.scheduler").get("type", SchedulerStrategy.WHEN_IDLE)
+            ),
+            scheduler_service_metadata=_mapping(scheduler, "serviceMetadata", "spec.scheduler"),
         )
 
 

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dask_k8s_operator.domain.actions import Create, DeleteCluster, DeletePod, Drain, Retire, Scale
+from dask_k8s_operator.domain.actions import (
+    Apply,
+    Create,
+    DeleteCluster,
+    DeletePod,
+    Drain,
+    Repair,
+    Retire,
+    Scale,
+)
 from dask_k8s_operator.domain.rollout import ROLLED_OUT
 
 if TYPE_CHECKING:
@@ -28,8 +37,8 @@ _BY_THEMSELVES = frozenset({"Ready"})
 _NEITHER = frozenset({"Idle", "Retiring"})
 """Conditions that are neither good nor bad."""
 
-_PATIENT = frozenset({"Starting", "NotCreated"})
-"""Reasons for a condition to be bad that need nobody's attention."""
+_PATIENT = frozenset({"Starting", "NotCreated", "Replacing", "WaitingForIdle", "WaitingForDeletion", "TemplateRefused"})
+"""Reasons for a condition to be bad that need nobody's attention, or repeat what another condition has told."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Event:
 
 
 def of_actions(actions: Iterable[Action]) -> list[Event]:
-    """What was done, a line for all that was done for the same reason.
+    """What was done, a line for all that was done for the same reason; not that the operator took an object over.
 
     Args:
         actions: those of one plan, without those that were refused.
@@ -60,6 +69,8 @@ def of_actions(actions: Iterable[Action]) -> list[Event]:
                 done.setdefault(("CreatedWorkers", "created", action.reason), []).append(action.name)
             case Create():
                 done.setdefault(("CreatedScheduler", f"created {action.kind}", action.reason), []).append(action.name)
+            case Apply() | Repair():
+                done.setdefault(("ChangedScheduler", f"changed {action.kind}", action.reason), []).append(action.name)
             case DeletePod():
                 done.setdefault(("DeletedWorkers", "deleted", action.reason), []).append(action.name)
             case Drain():

@@ -8,7 +8,7 @@ from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.cluster import InvalidCluster
 from dask_k8s_operator.domain.hook import prestop_command
 from dask_k8s_operator.domain.merge import merge
-from dask_k8s_operator.domain.revision import worker_revision
+from dask_k8s_operator.domain.revision import fingerprint, scheduler_revision, worker_revision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,9 @@ HTTP_ROUTES = (
     "distributed.http.statics",
 )
 """Dask's default routes and the API, which is off by default. The setting replaces the whole list of routes."""
+
+SCHEDULER_ALONE: Mapping[str, Any] = {"replicas": 1, "strategy": {"type": "Recreate"}}
+"""Of the scheduler's Deployment: two schedulers at once would split the workers between them."""
 
 WORKER_GRACE_SECONDS = 300
 """How long a worker whose pod somebody deletes may take to hand its data over (its preStop hook retires it)."""
@@ -43,14 +46,17 @@ def scheduler_deployment(cluster: Cluster) -> dict[str, Any]:
         container=_scheduler_container(cluster),
         pod_defaults={},
     )
+    annotations = {
+        names.ANNOTATION_REVISION: scheduler_revision(cluster),
+        names.ANNOTATION_APPLIED: fingerprint(template),
+    }
+    metadata = _metadata(cluster, names.scheduler_name(cluster.name), names.ROLE_SCHEDULER)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _metadata(cluster, names.scheduler_name(cluster.name), names.ROLE_SCHEDULER),
+        "metadata": {**metadata, "annotations": annotations},
         "spec": {
-            "replicas": 1,
-            # Two schedulers at once would split the workers between them.
-            "strategy": {"type": "Recreate"},
+            **SCHEDULER_ALONE,
             "selector": {"matchLabels": names.labels(cluster.name, names.ROLE_SCHEDULER)},
             "template": template,
         },
@@ -64,12 +70,18 @@ def scheduler_service(cluster: Cluster) -> dict[str, Any]:
         for name, port in (names.PORT_COMM, names.PORT_DASHBOARD)
     ]
     default = {"selector": names.labels(cluster.name, names.ROLE_SCHEDULER), "ports": ports}
-    return {
+    metadata = _metadata(cluster, names.scheduler_name(cluster.name), names.ROLE_SCHEDULER)
+    theirs = cluster.scheduler_service_metadata or {}
+    metadata["labels"] = {**(theirs.get("labels") or {}), **metadata["labels"]}
+    metadata["annotations"] = dict(theirs.get("annotations") or {})
+    service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _metadata(cluster, names.scheduler_name(cluster.name), names.ROLE_SCHEDULER),
+        "metadata": metadata,
         "spec": merge(default, cluster.scheduler_service),
     }
+    metadata["annotations"][names.ANNOTATION_APPLIED] = fingerprint(service)
+    return service
 
 
 def worker_pod(cluster: Cluster, name: str) -> dict[str, Any]:

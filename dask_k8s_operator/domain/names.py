@@ -18,6 +18,12 @@ LABEL_CLUSTER = f"{GROUP}/cluster"
 LABEL_ROLE = f"{GROUP}/role"
 LABEL_REVISION = f"{GROUP}/revision"
 """On worker pods: which template they were made from."""
+ANNOTATION_REVISION = LABEL_REVISION
+"""The same on the scheduler's Deployment itself: in its pod template it would make a change of every template."""
+ANNOTATION_APPLIED = f"{GROUP}/applied"
+"""On the scheduler's Deployment and Service: a digest of what the operator last wrote of the pod template or of all."""
+FIELD_MANAGER = "dask-operator"
+"""Under which name the API server keeps what the operator sets of objects."""
 ROLE_SCHEDULER = "scheduler"
 ROLE_WORKER = "worker"
 

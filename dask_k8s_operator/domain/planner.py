@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain import names, schedulerupdate
 from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Plan
 from dask_k8s_operator.domain.blockage import why_blocked
 from dask_k8s_operator.domain.cluster import Cluster, Retiring
@@ -51,6 +51,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     workers = _plan_workers(snapshot, templates, now)
     creations = _creations(snapshot, templates, missing=workers.missing)
     scaling = scale(snapshot, now)
+    update = schedulerupdate.decide(snapshot, templates, now)
     status = cluster_status(
         snapshot,
         retiring=workers.retiring,
@@ -58,15 +59,16 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         blocked=workers.blocked,
         templates=templates,
         scaling=scaling,
+        update=update,
         now=now,
     )
     # No event tells that what others have made is gone.
     foreign = FOREIGN if snapshot.foreign else None
-    asking = (ask_again_after(snapshot.cluster, templates, now), scaling.again, foreign)
+    asking = (ask_again_after(snapshot.cluster, templates, now), scaling.again, update.again, foreign)
     again = (workers.requeue_after, *asking, *_slow(snapshot, now))
     return Plan(
         status=None if status == snapshot.cluster.status else status,
-        actions=(*workers.actions, *creations, *([scaling.action] if scaling.action else [])),
+        actions=(*workers.actions, *creations, *update.actions, *([scaling.action] if scaling.action else [])),
         requeue_after=min(time for time in again if time is not None),
     )
 

@@ -1,16 +1,18 @@
-"""Which version of the user's worker template a pod was made from."""
+"""Which version of the user's templates something was made from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.domain import names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dask_k8s_operator.domain.cluster import Cluster
-    from dask_k8s_operator.domain.snapshot import Pod
+    from dask_k8s_operator.domain.snapshot import Owned, Pod
 
 _LENGTH = 10
 
@@ -21,12 +23,12 @@ def worker_revision(cluster: Cluster) -> str:
     Of the spec, not of the manifests that come of it: the defaults are the operator's, and an operator with others
     must not replace everybody's workers. `spec.image` counts only where the template names no other.
     """
-    parts = {
-        part: {field: value for field, value in (fields or {}).items() if value not in ({}, [])}
-        for part, fields in cluster.worker_template.items()
-    }
-    said = {"image": _used_image(cluster), "template": {part: fields for part, fields in parts.items() if fields}}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:_LENGTH]
+    return _revision(cluster, names.ROLE_WORKER, cluster.worker_template)
+
+
+def scheduler_revision(cluster: Cluster) -> str:
+    """As `worker_revision`, of the scheduler's pod."""
+    return _revision(cluster, names.ROLE_SCHEDULER, cluster.scheduler_template)
 
 
 def first_revision(cluster: Cluster) -> str:
@@ -49,7 +51,33 @@ def is_current(cluster: Cluster, pod: Pod) -> bool:
     return (pod.revision or first_revision(cluster)) == worker_revision(cluster)
 
 
-def _used_image(cluster: Cluster) -> str | None:
-    containers = (cluster.worker_template.get("spec") or {}).get("containers") or []
-    named = any(c.get("name") == names.ROLE_WORKER and c.get("image") for c in containers)
+def first_scheduler_revision(cluster: Cluster) -> str:
+    """As `first_revision`, of a scheduler's Deployment without an annotation."""
+    remembered = cluster.status.get("scheduler", {}).get("firstRevision")
+    return str(remembered) if remembered else scheduler_revision(cluster)
+
+
+def is_scheduler_outdated(cluster: Cluster, deployment: Owned) -> bool:
+    """Whether an earlier template gave the scheduler's Deployment."""
+    made = deployment.annotations.get(names.ANNOTATION_REVISION) or first_scheduler_revision(cluster)
+    return made != scheduler_revision(cluster)
+
+
+def fingerprint(value: Mapping[str, Any]) -> str:
+    """A short digest of some JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:_LENGTH]
+
+
+def _revision(cluster: Cluster, role: str, template: Mapping[str, Any]) -> str:
+    parts = {
+        part: {field: value for field, value in (fields or {}).items() if value not in ({}, [])}
+        for part, fields in template.items()
+    }
+    said = {"image": _used_image(cluster, role, template)}
+    return fingerprint(said | {"template": {part: fields for part, fields in parts.items() if fields}})
+
+
+def _used_image(cluster: Cluster, role: str, template: Mapping[str, Any]) -> str | None:
+    containers = (template.get("spec") or {}).get("containers") or []
+    named = any(c.get("name") == role and c.get("image") for c in containers)
     return None if named else cluster.image

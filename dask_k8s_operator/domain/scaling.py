@@ -15,6 +15,7 @@ from dask_k8s_operator.domain.autoscale import Memory, Workforce, decide
 from dask_k8s_operator.domain.cluster import IdleAction
 from dask_k8s_operator.domain.conditions import Condition
 from dask_k8s_operator.domain.idle import is_due, judge, sleeps, unused
+from dask_k8s_operator.domain.schedulerupdate import awaits_idleness, no_tasks_since
 from dask_k8s_operator.domain.snapshot import NotAsked, Unreachable
 from dask_k8s_operator.domain.workload import Question
 
@@ -53,11 +54,14 @@ class Scaling:
 
 def question(cluster: Cluster, scheduler: Owned | None, pods: Iterable[Pod], now: datetime) -> Question | None:
     """What to ask the scheduler about its work; None: nothing, because nothing depends on it or it can't answer yet."""
-    needed = cluster.autoscale is not None or (cluster.idle is not None and not sleeps(cluster))
-    if cluster.terminating or not needed or scheduler is None or not scheduler.ready:
+    if cluster.terminating or scheduler is None or not scheduler.ready:
+        return None
+    restarts = awaits_idleness(cluster, scheduler)
+    if cluster.autoscale is None and (cluster.idle is None or sleeps(cluster)) and not restarts:
         return None
     learnt = _memory(cluster).learn(_workforce(cluster, pods, now), threads=None)
-    return Question(pace=learnt.pace if cluster.autoscale else None, submissions=is_due(cluster, now))
+    submissions = is_due(cluster, now) or (restarts and no_tasks_since(cluster) is not None)
+    return Question(pace=learnt.pace if cluster.autoscale else None, submissions=submissions)
 
 
 def scale(snapshot: Snapshot, now: datetime) -> Scaling:

@@ -14,7 +14,7 @@ from dask_k8s_operator.domain.templates import TemplateCheck
 from dask_k8s_operator.domain.trouble import Delay, Trouble, find_delay, find_trouble, handover_trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dask_k8s_operator.domain.cluster import Cluster
     from dask_k8s_operator.domain.workload import Workload
@@ -55,6 +55,7 @@ class Pod:
         trouble: what keeps its containers from running.
         delay: what it waits for, though nothing is known to be wrong.
         handover_trouble: why its preStop hook could not hand its data over, where it had to say so.
+        reachable: its process runs, and has been ready, so that others may have found it through a Service.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Pod:
     delay: Delay | None = None
     handover_trouble: str | None = None
     revision: str | None = None
+    reachable: bool = True
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], *, container: str) -> Pod:
@@ -109,6 +111,7 @@ class Pod:
             delay=find_delay(manifest, container),
             handover_trouble=handover_trouble(state),
             revision=metadata.get("labels", {}).get(names.LABEL_REVISION),
+            reachable="running" in current and not _was_never_ready(status, current["running"]),
         )
 
     @property
@@ -134,18 +137,50 @@ class Owned:
     Attributes:
         ours: its controller is this very Cluster (by uid), so that it's ours to rely on.
         ready: for a Deployment, that its scheduler is available.
+        metadata: all of it, as it was read.
+        spec: all of it, as it was read.
     """
 
     ours: bool
     ready: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    spec: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], *, owner_uid: str) -> Owned:
         """Read a Deployment or a Service as the API server gives it."""
+        metadata, status = manifest["metadata"], manifest.get("status", {})
+        # Before its controller has seen a change, the status speaks of the scheduler that is about to go.
+        generation = metadata.get("generation", 0)
+        seen = status.get("observedGeneration", generation) >= generation
         return cls(
             ours=owned_by(manifest, owner_uid),
-            ready=manifest.get("status", {}).get("availableReplicas", 0) > 0,
+            ready=seen and status.get("availableReplicas", 0) > 0,
+            metadata=metadata,
+            spec=manifest.get("spec", {}),
         )
+
+    @property
+    def uid(self) -> str:
+        """Its uid: a later object of the same name is another one."""
+        return str(self.metadata["uid"])
+
+    @property
+    def resource_version(self) -> str:
+        """The state in which it was read."""
+        return str(self.metadata["resourceVersion"])
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Its annotations."""
+        found: Mapping[str, str] = self.metadata.get("annotations") or {}
+        return found
+
+    @property
+    def managed(self) -> Sequence[Mapping[str, Any]]:
+        """Who has set which of its fields; see `domain.ownership`."""
+        found: Sequence[Mapping[str, Any]] = self.metadata.get("managedFields") or ()
+        return found
 
 
 @dataclass(frozen=True)
@@ -322,6 +357,14 @@ def _ended_for_good(spec: Mapping[str, Any], ended: Mapping[str, Any], container
     ruled = any(c.get("restartPolicyRules") for c in (*spec.get("containers", ()), *spec.get("initContainers", ())))
     policy = own.get("restartPolicy") or spec.get("restartPolicy")
     return bool(ended) and not ruled and (policy == "Never" or (policy == "OnFailure" and ended.get("exitCode") == 0))
+
+
+def _was_never_ready(status: Mapping[str, Any], running: Mapping[str, Any]) -> bool:
+    """Whether a pod has been unready from before the start of the process that runs now."""
+    began = _time(running.get("startedAt"))
+    unready = [c for c in status.get("conditions", ()) if c["type"] == "Ready" and c["status"] == "False"]
+    changes = [_time(condition.get("lastTransitionTime")) for condition in unready]
+    return any(began and changed and changed <= began for changed in changes)
 
 
 def _deletion_cost(metadata: Mapping[str, Any]) -> int:

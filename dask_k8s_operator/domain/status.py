@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dask_k8s_operator.domain import conditions, names
+from dask_k8s_operator.domain import conditions, names, schedulerupdate
 from dask_k8s_operator.domain.conditions import CREATION_REFUSED, PROGRESSING, Condition
-from dask_k8s_operator.domain.revision import first_revision, outdated, worker_revision
+from dask_k8s_operator.domain.revision import (
+    first_revision,
+    first_scheduler_revision,
+    outdated,
+    scheduler_revision,
+    worker_revision,
+)
 from dask_k8s_operator.domain.rollout import ROLLING
 from dask_k8s_operator.domain.summary import summary
 from dask_k8s_operator.domain.templates import CONDITION as TEMPLATE_VALID
@@ -20,23 +26,26 @@ if TYPE_CHECKING:
     from dask_k8s_operator.domain.actions import Create
     from dask_k8s_operator.domain.cluster import Cluster, Retiring
     from dask_k8s_operator.domain.scaling import Scaling
+    from dask_k8s_operator.domain.schedulerupdate import SchedulerUpdate
     from dask_k8s_operator.domain.snapshot import Snapshot
     from dask_k8s_operator.domain.templates import TemplateCheck
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """The API server's answer to a creation that it refused.
+    """The API server's answer to a creation or a change that it refused.
 
     Attributes:
         kind: of the object: Deployment, Service or Pod.
         message: in the server's own words, a pod's name left out.
         invalid: the object itself is at fault, not a quota or a permission.
+        change: the object is there, and stays as it is.
     """
 
     kind: str
     message: str
     invalid: bool
+    change: bool = False
 
     @classmethod
     def of(cls, creation: Create, message: str, *, invalid: bool) -> Refusal:
@@ -58,6 +67,7 @@ def cluster_status(
     blocked: str | None,
     templates: TemplateCheck,
     scaling: Scaling,
+    update: SchedulerUpdate,
     now: datetime,
 ) -> dict[str, Any]:
     """The whole status.
@@ -69,6 +79,7 @@ def cluster_status(
         blocked: why a scale-down doesn't go on.
         templates: what is known of the templates.
         scaling: what the Cluster is to do about its own size.
+        update: what is to be done with the scheduler that is there.
         now: for the transition times of conditions that change.
     """
     cluster = snapshot.cluster
@@ -83,6 +94,7 @@ def cluster_status(
         scheduler_ready,
         workers_ready,
         conditions.progressing(snapshot, missing=missing, templates=templates, blocked=scale_down, now=now),
+        update.condition,
         conditions.template_valid(snapshot, missing=missing, templates=templates),
         conditions.retiring(retiring),
         scale_down,
@@ -96,6 +108,9 @@ def cluster_status(
             "address": names.scheduler_address(cluster.name, cluster.namespace),
             "dashboard": names.dashboard_address(cluster.name, cluster.namespace),
             "state": "Ready" if scheduler_ready.status == "True" else "Pending",
+            "revision": scheduler_revision(cluster),
+            "firstRevision": first_scheduler_revision(cluster),
+            **({} if update.no_tasks_since is None else {"noTasksSince": update.no_tasks_since.isoformat()}),
         },
         "workers": {
             "count": len(live),
@@ -114,9 +129,15 @@ def cluster_status(
 
 
 def with_refusals(status: Mapping[str, Any], refusals: Iterable[Refusal], *, now: datetime) -> dict[str, Any]:
-    """The status once it is known which creations the API server refused."""
+    """The status once it is known which creations and changes the API server refused."""
     known = {c["type"]: Condition.from_status(c) for c in status["conditions"]}
     for refusal in refusals:
+        if refusal.change:
+            message = f"the API server refused to change the {refusal.kind}: {refusal.message}"
+            known[schedulerupdate.CONDITION] = Condition(
+                schedulerupdate.CONDITION, "False", schedulerupdate.CHANGE_REFUSED, message
+            )
+            continue
         ready = "WorkersReady" if refusal.kind == "Pod" else "SchedulerReady"
         message = f"the API server refused to create the {refusal.kind}: {refusal.message}"
         if known[ready].status != "True":  # one more than wanted, in a rollout, is nothing that anybody misses

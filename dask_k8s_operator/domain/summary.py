@@ -17,10 +17,12 @@ _PATIENT = frozenset({STARTING, "NotCreated"})
 _WORDS: tuple[tuple[str, str, frozenset[str] | None, str], ...] = (
     ("TemplateValid", "False", None, "Invalid"),
     ("Progressing", "False", None, "Stalled"),
+    ("SchedulerUpdated", "False", frozenset({"ChangeRefused"}), "Stalled"),
     ("ScaleDownBlocked", "True", None, "Blocked"),
     ("SchedulerReady", "False", _PATIENT, STARTING),
     ("SchedulerReady", "False", None, "Failing"),
     ("Progressing", "True", frozenset({"NewRevisionProgressing"}), "Updating"),
+    ("SchedulerUpdated", "False", frozenset({"WaitingForIdle", "Replacing"}), "Updating"),
     ("Retiring", "True", None, "Retiring"),
     ("WorkersReady", "False", _PATIENT, STARTING),
     ("WorkersReady", "False", None, "Failing"),

@@ -122,7 +122,7 @@ def is_checked(cluster: Cluster) -> bool:
     return found.get("status") == "True" and found.get("observedGeneration") == cluster.generation
 
 
-def trials(cluster: Cluster, *, has_service: bool) -> list[Trial]:
+def trials(cluster: Cluster, *, has_service: bool, changes_deployment: bool = False) -> list[Trial]:
     """What to ask the API server about.
 
     A Deployment says nothing of what only pods are refused for, such as a missing priority class.
@@ -130,6 +130,7 @@ def trials(cluster: Cluster, *, has_service: bool) -> list[Trial]:
     Args:
         cluster: whose templates they are.
         has_service: the scheduler's Service is there, with ports and addresses that another could not have.
+        changes_deployment: the scheduler's Deployment is there, made from an earlier template.
     """
     faulty = {complaint.role for complaint in _faults(cluster)}
     found = []
@@ -138,7 +139,12 @@ def trials(cluster: Cluster, *, has_service: bool) -> list[Trial]:
         template = "spec.scheduler.template"
         found += [
             Trial(names.ROLE_SCHEDULER, f"the scheduler's pod ({template})", _scheduler_pod(cluster, deployment)),
-            Trial(names.ROLE_SCHEDULER, f"the scheduler's Deployment ({template})", deployment),
+            Trial(
+                names.ROLE_SCHEDULER,
+                f"the scheduler's Deployment ({template})",
+                deployment,
+                change=changes_deployment,
+            ),
             Trial(names.ROLE_SCHEDULER, "the Service (spec.scheduler.service)", service, change=has_service),
         ]
     if names.ROLE_WORKER not in faulty:

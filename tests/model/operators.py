@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dask_k8s_operator.domain import handover, planner, snapshot
 from dask_k8s_operator.domain.actions import Create, DeletePod, Drain, Retire
 from dask_k8s_operator.domain.cluster import Cluster, Retirement, Retiring
+from dask_k8s_operator.domain.manifests import scheduler_service
 from dask_k8s_operator.domain.snapshot import (
     Detail,
     Listed,
@@ -439,7 +440,7 @@ def _snapshot(
     return Snapshot(
         cluster=_cluster(rules, cluster),
         deployment=Owned(ours=True, ready=True),
-        service=Owned(ours=True),
+        service=_service(),
         scheduler_pods=(_pod(0, Phase.STARTED, 0, deleted=False),),
         worker_pods=_pods(cluster),
         scheduler=view,
@@ -466,6 +467,13 @@ def _cluster(rules: Rules, seen: SeenCluster) -> Cluster:
         retiring=tuple(_retiring(entry, _hidden(seen)) for entry in seen.status.entries),
         status={},
     )
+
+
+@lru_cache(maxsize=1)
+def _service() -> Owned:
+    nothing = SeenCluster(0, 0, Status(observed=False, entries=(), blocked="", live=0, ready=0), ())
+    made = scheduler_service(_cluster(Rules(workers=0, keys=0), nothing))
+    return Owned(ours=True, metadata=made["metadata"], spec=made["spec"])
 
 
 def _pods(seen: SeenCluster) -> tuple[snapshot.Pod, ...]:

@@ -10,9 +10,21 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dask_k8s_operator.domain.actions import Action, Create, DeleteCluster, DeletePod, Plan, Retire, Scale
+from dask_k8s_operator.domain.actions import (
+    Action,
+    Apply,
+    Create,
+    DeleteCluster,
+    DeletePod,
+    Plan,
+    Repair,
+    Retire,
+    Scale,
+    TakeOver,
+)
 from dask_k8s_operator.domain.cluster import Cluster, Retiring
 from dask_k8s_operator.domain.handover import digest
+from dask_k8s_operator.domain.manifests import scheduler_service
 from dask_k8s_operator.domain.planner import plan
 from dask_k8s_operator.domain.rivals import Rivals
 from dask_k8s_operator.domain.snapshot import (
@@ -34,11 +46,10 @@ if TYPE_CHECKING:
     from dask_k8s_operator.domain.workload import Workload
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-OURS = Owned(ours=True, ready=True)
 DOWN = Unreachable("the scheduler can't be reached")
 NOT_ASKED = NotAsked()
 
-AnAction = TypeVar("AnAction", Create, DeletePod, Retire, Scale, DeleteCluster)
+AnAction = TypeVar("AnAction", Create, Apply, Repair, TakeOver, DeletePod, Retire, Scale, DeleteCluster)
 
 
 def at(seconds: float) -> datetime:
@@ -123,6 +134,16 @@ def cluster(replicas: int = 1, *, retiring: Iterable[Retiring] = (), **fields: A
     """A Cluster with a valid spec."""
     usual = Cluster.from_manifest(manifest())
     return replace(usual, replicas=replicas, retiring=tuple(retiring), **fields)
+
+
+def owned(made: Mapping[str, Any], *, ready: bool = True, **metadata: Any) -> Owned:
+    """The scheduler's Deployment or Service, as the manifest made it; metadata is laid over its own."""
+    whole = made["metadata"] | {"uid": f"uid-{made['kind']}", "resourceVersion": f"rv-{made['kind']}"} | metadata
+    return Owned(ours=True, ready=ready, metadata=whole, spec=made["spec"])
+
+
+OURS = owned(scheduler_service(cluster()))
+"""A Deployment or a Service that stays as it is: of the Deployment's template nothing is known."""
 
 
 def snapshot(

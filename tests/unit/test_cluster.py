@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from dask_k8s_operator.domain.autoscale import Autoscale
-from dask_k8s_operator.domain.cluster import Cluster, Idle, IdleAction, InvalidCluster, Retirement, Retiring
+from dask_k8s_operator.domain.cluster import (
+    Cluster,
+    Idle,
+    IdleAction,
+    InvalidCluster,
+    Retirement,
+    Retiring,
+    SchedulerStrategy,
+)
 from tests.unit.builders import NOW, address, at, entry, manifest
 
 WINDOW = "spec.workers.autoscale.scaleUp.stabilizationWindowSeconds"
@@ -17,7 +25,12 @@ WINDOW = "spec.workers.autoscale.scaleUp.stabilizationWindowSeconds"
 def test_all_of_it() -> None:
     spec = {
         "image": "dask:1",
-        "scheduler": {"template": {"metadata": {}}, "service": {"type": "NodePort"}},
+        "scheduler": {
+            "template": {"metadata": {}},
+            "service": {"type": "NodePort"},
+            "serviceMetadata": {"labels": {"a": "b"}},
+            "updateStrategy": {"type": "OnDelete"},
+        },
         "workers": {
             "replicas": 4,
             "template": {"spec": {}},
@@ -49,6 +62,8 @@ def test_all_of_it() -> None:
         status=status,
         autoscale=Autoscale(minimum=2, maximum=9, up_window=timedelta(seconds=3), down_window=timedelta(seconds=60)),
         idle=Idle(after=timedelta(seconds=600), action=IdleAction.DELETE),
+        scheduler_update=SchedulerStrategy.ON_DELETE,
+        scheduler_service_metadata={"labels": {"a": "b"}},
     )
 
 
@@ -68,6 +83,7 @@ def test_what_is_left_out_is_empty(spec: dict[str, Any]) -> None:
     assert read.replicas == 1
     assert (read.retiring, read.status) == ((), {})
     assert (read.autoscale, read.idle) == (None, None)
+    assert (read.scheduler_update, read.scheduler_service_metadata) == (SchedulerStrategy.WHEN_IDLE, {})
 
 
 def test_autoscaling_by_a_maximum_alone_and_idleness_by_a_time_alone() -> None:

@@ -18,7 +18,7 @@ from dask_k8s_operator.domain.manifests import (
     scheduler_service,
     worker_pod,
 )
-from dask_k8s_operator.domain.revision import worker_revision
+from dask_k8s_operator.domain.revision import fingerprint, scheduler_revision, worker_revision
 
 SHORTEST = """
 apiVersion: dask.charmtx.com/v1alpha1
@@ -110,6 +110,23 @@ def metadata(cluster: str, name: str, role: str) -> dict[str, Any]:
     }
 
 
+def annotated(made_from: Cluster, manifest: dict[str, Any]) -> dict[str, Any]:
+    """A Deployment or a Service with the annotations by which the operator finds out later what differs."""
+    if manifest["kind"] == "Service":
+        annotations = {"dask.charmtx.com/applied": fingerprint(with_annotations(manifest, {}))}
+    else:
+        annotations = {
+            "dask.charmtx.com/applied": fingerprint(manifest["spec"]["template"]),
+            "dask.charmtx.com/revision": scheduler_revision(made_from),
+        }
+    return with_annotations(manifest, annotations)
+
+
+def with_annotations(manifest: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
+    found = manifest["metadata"].get("annotations", {})
+    return {**manifest, "metadata": {**manifest["metadata"], "annotations": {**found, **annotations}}}
+
+
 def worker_env(cluster: str) -> list[dict[str, Any]]:
     return [
         {"name": "DASK_SCHEDULER_ADDRESS", "value": f"tcp://{cluster}-scheduler.science.svc:8786"},
@@ -123,53 +140,59 @@ def worker_env(cluster: str) -> list[dict[str, Any]]:
 
 def test_shortest_deployment() -> None:
     labels = {"dask.charmtx.com/cluster": "short", "dask.charmtx.com/role": "scheduler"}
-    assert scheduler_deployment(cluster(SHORTEST)) == {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": metadata("short", "short-scheduler", "scheduler"),
-        "spec": {
-            "replicas": 1,
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {
-                    "containers": [
-                        {
-                            "name": "scheduler",
-                            "image": "dask:1",
-                            "args": ["dask", "scheduler"],
-                            "env": [{"name": "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES", "value": ROUTES}],
-                            "ports": [
-                                {"name": "tcp-comm", "containerPort": 8786, "protocol": "TCP"},
-                                {"name": "http-dashboard", "containerPort": 8787, "protocol": "TCP"},
-                            ],
-                            "readinessProbe": {
-                                "tcpSocket": {"port": "tcp-comm"},
-                                "periodSeconds": 2,
-                                "timeoutSeconds": 5,
-                            },
-                        }
-                    ]
+    assert scheduler_deployment(cluster(SHORTEST)) == annotated(
+        cluster(SHORTEST),
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata("short", "short-scheduler", "scheduler"),
+            "spec": {
+                "replicas": 1,
+                "strategy": {"type": "Recreate"},
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {
+                        "containers": [
+                            {
+                                "name": "scheduler",
+                                "image": "dask:1",
+                                "args": ["dask", "scheduler"],
+                                "env": [{"name": "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES", "value": ROUTES}],
+                                "ports": [
+                                    {"name": "tcp-comm", "containerPort": 8786, "protocol": "TCP"},
+                                    {"name": "http-dashboard", "containerPort": 8787, "protocol": "TCP"},
+                                ],
+                                "readinessProbe": {
+                                    "tcpSocket": {"port": "tcp-comm"},
+                                    "periodSeconds": 2,
+                                    "timeoutSeconds": 5,
+                                },
+                            }
+                        ]
+                    },
                 },
             },
         },
-    }
+    )
 
 
 def test_shortest_service() -> None:
-    assert scheduler_service(cluster(SHORTEST)) == {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata("short", "short-scheduler", "scheduler"),
-        "spec": {
-            "selector": {"dask.charmtx.com/cluster": "short", "dask.charmtx.com/role": "scheduler"},
-            "ports": [
-                {"name": "tcp-comm", "port": 8786, "targetPort": "tcp-comm", "protocol": "TCP"},
-                {"name": "http-dashboard", "port": 8787, "targetPort": "http-dashboard", "protocol": "TCP"},
-            ],
+    assert scheduler_service(cluster(SHORTEST)) == annotated(
+        cluster(SHORTEST),
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata("short", "short-scheduler", "scheduler"),
+            "spec": {
+                "selector": {"dask.charmtx.com/cluster": "short", "dask.charmtx.com/role": "scheduler"},
+                "ports": [
+                    {"name": "tcp-comm", "port": 8786, "targetPort": "tcp-comm", "protocol": "TCP"},
+                    {"name": "http-dashboard", "port": 8787, "targetPort": "http-dashboard", "protocol": "TCP"},
+                ],
+            },
         },
-    }
+    )
 
 
 def worker_metadata(made_from: Cluster, name: str) -> dict[str, Any]:
@@ -212,57 +235,63 @@ def test_shortest_worker() -> None:
 
 def test_usual_deployment() -> None:
     labels = {"dask.charmtx.com/cluster": "team-a", "dask.charmtx.com/role": "scheduler"}
-    assert scheduler_deployment(cluster(USUAL)) == {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": metadata("team-a", "team-a-scheduler", "scheduler"),
-        "spec": {
-            "replicas": 1,
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels, "annotations": {"team": "a"}},
-                "spec": {
-                    "priorityClassName": "scheduler",
-                    "containers": [
-                        {
-                            "name": "scheduler",
-                            "image": "IMAGE",
-                            "command": ["bash", "-c"],
-                            "args": ["pip install prometheus-client && dask scheduler"],
-                            "env": [{"name": "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES", "value": ROUTES}],
-                            "ports": [
-                                {"name": "tcp-comm", "containerPort": 8786, "protocol": "TCP"},
-                                {"name": "http-dashboard", "containerPort": 8787, "protocol": "TCP"},
-                            ],
-                            "readinessProbe": {
-                                "tcpSocket": {"port": "tcp-comm"},
-                                "periodSeconds": 2,
-                                "timeoutSeconds": 5,
-                            },
-                            "resources": {"limits": {"cpu": "500m", "memory": "512Mi"}},
-                        }
-                    ],
+    assert scheduler_deployment(cluster(USUAL)) == annotated(
+        cluster(USUAL),
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata("team-a", "team-a-scheduler", "scheduler"),
+            "spec": {
+                "replicas": 1,
+                "strategy": {"type": "Recreate"},
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels, "annotations": {"team": "a"}},
+                    "spec": {
+                        "priorityClassName": "scheduler",
+                        "containers": [
+                            {
+                                "name": "scheduler",
+                                "image": "IMAGE",
+                                "command": ["bash", "-c"],
+                                "args": ["pip install prometheus-client && dask scheduler"],
+                                "env": [{"name": "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES", "value": ROUTES}],
+                                "ports": [
+                                    {"name": "tcp-comm", "containerPort": 8786, "protocol": "TCP"},
+                                    {"name": "http-dashboard", "containerPort": 8787, "protocol": "TCP"},
+                                ],
+                                "readinessProbe": {
+                                    "tcpSocket": {"port": "tcp-comm"},
+                                    "periodSeconds": 2,
+                                    "timeoutSeconds": 5,
+                                },
+                                "resources": {"limits": {"cpu": "500m", "memory": "512Mi"}},
+                            }
+                        ],
+                    },
                 },
             },
         },
-    }
+    )
 
 
 def test_usual_service() -> None:
-    assert scheduler_service(cluster(USUAL)) == {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata("team-a", "team-a-scheduler", "scheduler"),
-        "spec": {
-            "type": "ClusterIP",
-            "selector": {"dask.charmtx.com/cluster": "team-a", "dask.charmtx.com/role": "scheduler"},
-            "ports": [
-                {"name": "tcp-comm", "port": 8786, "targetPort": "tcp-comm", "protocol": "TCP"},
-                {"name": "http-dashboard", "port": 8787, "targetPort": "http-dashboard", "protocol": "TCP"},
-            ],
+    assert scheduler_service(cluster(USUAL)) == annotated(
+        cluster(USUAL),
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata("team-a", "team-a-scheduler", "scheduler"),
+            "spec": {
+                "type": "ClusterIP",
+                "selector": {"dask.charmtx.com/cluster": "team-a", "dask.charmtx.com/role": "scheduler"},
+                "ports": [
+                    {"name": "tcp-comm", "port": 8786, "targetPort": "tcp-comm", "protocol": "TCP"},
+                    {"name": "http-dashboard", "port": 8787, "targetPort": "http-dashboard", "protocol": "TCP"},
+                ],
+            },
         },
-    }
+    )
 
 
 def test_usual_worker() -> None:

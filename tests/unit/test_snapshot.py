@@ -47,6 +47,7 @@ def test_a_pod_that_has_just_been_made() -> None:
             datetime(2026, 3, 1, 11, tzinfo=UTC),
             Trouble("Unscheduled", "nobody chooses a node for it: does the scheduler my run?"),
         ),
+        reachable=False,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dask_k8s_operator.domain.actions import Create
 from dask_k8s_operator.domain.planner import RESYNC, plan
-from dask_k8s_operator.domain.revision import worker_revision
+from dask_k8s_operator.domain.revision import scheduler_revision, worker_revision
 from dask_k8s_operator.domain.snapshot import Owned, Pod, RetireCalls, Unreachable
 from dask_k8s_operator.domain.status import Refusal, with_refusals
 from dask_k8s_operator.domain.trouble import Delay, Trouble
@@ -60,6 +60,8 @@ def test_all_of_it() -> None:
             "address": "tcp://team-a-scheduler.science.svc:8786",
             "dashboard": "http://team-a-scheduler.science.svc:8787",
             "state": "Ready",
+            "revision": scheduler_revision(seen_cluster),
+            "firstRevision": scheduler_revision(seen_cluster),
         },
         "workers": {
             "count": 4,
@@ -103,6 +105,13 @@ def test_all_of_it() -> None:
                 "status": "True",
                 "reason": "RolloutComplete",
                 "message": f"all workers are of revision {worker_revision(seen_cluster)}",
+            },
+            {
+                **common,
+                "type": "SchedulerUpdated",
+                "status": "True",
+                "reason": "UpToDate",
+                "message": f"the scheduler is of revision {scheduler_revision(seen_cluster)}",
             },
             {
                 **common,

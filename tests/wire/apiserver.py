@@ -224,6 +224,8 @@ class ApiServer(KubernetesEmulator):
             return json_response(request_body(request), status=201)
         if request.subresource == "scale":
             self._translate_scale(request)
+        if request.action == action.UPDATE and isinstance(request.data, list):
+            return self._keep_managed_fields(request)
         if request.action in {action.CREATE, action.UPDATE}:
             self._stamp(request.data)
         return await super()._handle(request)
@@ -237,6 +239,17 @@ class ApiServer(KubernetesEmulator):
         request.data.update(
             metadata={"generation": metadata["generation"] + 1}, spec={"workers": {"replicas": replicas}}
         )
+
+    def _keep_managed_fields(self, request: Request) -> web.StreamResponse:
+        """The one JSON patch that there is: it says who has set what of an object that is as it was read."""
+        assert request.resource is not None
+        fields, version = request.data
+        found = self.one(request.resource, str(request.name))
+        assert (fields["path"], version["path"]) == ("/metadata/managedFields", "/metadata/resourceVersion")
+        if version["value"] != found["metadata"]["resourceVersion"]:
+            raise KubernetesError(409, "Conflict", "the object has been modified")
+        metadata = {**found["metadata"], "managedFields": fields["value"]}
+        return json_response(self.add(request.resource, {**found, "metadata": metadata}))
 
     def _have(self, fault: Fault) -> Fault:
         self._faults.append(fault)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kmock import action
 
-from dask_k8s_operator.clients.kubernetes import connect
+from dask_k8s_operator.clients.connection import connect
 from dask_k8s_operator.controller.recorder import MESSAGE_LENGTH, Recorder
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.cluster import Cluster

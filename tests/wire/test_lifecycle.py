@@ -41,7 +41,7 @@ async def test_a_cluster_is_made(api: ApiServer, world: World, running: Running)
     assert created(api, DEPLOYMENTS) == [f"{CLUSTER}-scheduler"]
     assert created(api, SERVICES) == [f"{CLUSTER}-scheduler"]
     for request in (r for r in api.asked(action.CREATE) if r.resource != EVENTS):
-        assert request.params == {"fieldValidation": "Strict"}
+        assert request.params == {"fieldValidation": "Strict", "fieldManager": "dask-operator"}
         [owner] = request_body(request)["metadata"]["ownerReferences"]
         assert owner["uid"] == world.cluster["metadata"]["uid"]
     assert not api.asked(action.DELETE)
