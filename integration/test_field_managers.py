@@ -42,7 +42,7 @@ def test_what_others_have_set_survives(kube: Kube, images: Images) -> None:
     deployment = kube.get("deployment", NAME)
     assert deployment["spec"]["template"]["metadata"]["annotations"]["example.com/n"] == "2"
     service = kube.get("service", NAME)
-    assert [port["name"] for port in service["spec"]["ports"]] == ["tcp-comm", "http-dashboard", "more", "tcp-mesh"]
+    assert {port["name"] for port in service["spec"]["ports"]} == {"tcp-comm", "http-dashboard", "more", "tcp-mesh"}
     assert service["spec"]["type"] == "ClusterIP"
     assert "example.com/ours" not in service["metadata"]["annotations"]
 
