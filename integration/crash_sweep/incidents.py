@@ -63,13 +63,19 @@ class HeldOpen:
     """A request to drain or retire takes long, as its worker is frozen, and the operator loses it: intermediate states.
 
     Further workers are to go then, while the scheduler is at what nobody waits for any more.
+
+    Attributes:
+        request: the one that takes long.
+        fault: by which the operator loses it.
+        frozen: how many seconds the worker stays frozen after that.
     """
 
     request: Request
     fault: Fault
+    frozen: float
 
     def __str__(self) -> str:
-        return f"{self.request}, held open: {self.fault.value}"
+        return f"{self.request}, held open: {self.fault.value}, for {self.frozen:g} s more"
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,10 @@ EVERY_FOURTH = 18
 HOLDING = (Fault.KILLED_DURING, Fault.CUT_OFF)
 """The faults of requests that are held open."""
 
+FROZEN = (0.0, 7.0)
+"""For how many seconds more the worker is frozen: what the operator lost ends while the next one has only begun to look
+around, or it is still under way when that asks for the same again."""
+
 
 @dataclass(frozen=True)
 class Calm:
@@ -181,7 +191,7 @@ def strikes_at_start(calm: Calm) -> list[StruckAtStart]:
 def held_open(requests: Iterable[Request]) -> list[HeldOpen]:
     """The first request of each kind that has workers drained or retired, lost while the scheduler is at it."""
     first = [one for one in requests if one.number == 1 and resource_of(one.kind) == "retire_workers"]
-    return [HeldOpen(request, fault) for request in first for fault in HOLDING]
+    return [HeldOpen(request, fault, frozen) for request in first for fault in HOLDING for frozen in FROZEN]
 
 
 def lags_of_minutes(requests: Iterable[Request]) -> list[StaleReads | LateEvents]:

@@ -44,8 +44,8 @@ TASK_SECONDS = 4.0
 DRAIN_SECONDS = 60
 """The default of `spec.workers.retirement.drainSeconds`."""
 
-ORPHANED_SECONDS = 7.0
-"""How long the scheduler is at what nobody waits for any more: longer than until it is asked the same again."""
+MANY_KEYS = 150
+"""Where two calls may overlap: a scheduler looks the more seldom whether data has moved, the more of it there is."""
 
 CONVERGED_SECONDS = 90.0
 """The longest backoffs of the operator and then some."""
@@ -137,8 +137,8 @@ class Scene:
         seconds = time.monotonic() - began
         self._proxy.begin(None, restart=self._operators.restart)
         audit, after = self._agent.audit(), self._worker_names()
-        if audit.held != 2 * KEYS + tasks:
-            trouble = trouble or f"{audit.held} keys are held instead of {2 * KEYS + tasks}"
+        if audit.held != (held := 2 * _keys(incident) + tasks):
+            trouble = trouble or f"{audit.held} keys are held instead of {held}"
         return Outcome(
             incident=incident,
             met=run.met,
@@ -165,7 +165,7 @@ class Scene:
         self._cluster.scale(BEFORE)
         self._cluster.wait_settled(BEFORE, timeout=CONVERGED_SECONDS)
         self._agent.wait_for_workers(BEFORE, timeout=CONVERGED_SECONDS)
-        self._agent.hold(scattered=KEYS, computed=KEYS)
+        self._agent.hold(scattered=_keys(incident), computed=_keys(incident))
         if isinstance(incident, HeldOpen):
             self._cluster.let_go_first(min(self._worker_names()))
         self._wait_for_rest()
@@ -187,7 +187,7 @@ class Scene:
         timeout = CONVERGED_SECONDS + lag(incident)
         try:
             if isinstance(incident, HeldOpen):
-                self._scale_down_past_a_frozen_worker(run)
+                self._scale_down_past_a_frozen_worker(run, seconds=incident.frozen)
             self._cluster.scale(AFTER)
             self._cluster.wait_settled(AFTER, timeout=timeout)
             self._agent.wait_for_workers(AFTER, timeout=CONVERGED_SECONDS)
@@ -199,7 +199,7 @@ class Scene:
             return str(error)
         return None
 
-    def _scale_down_past_a_frozen_worker(self, run: Run) -> None:
+    def _scale_down_past_a_frozen_worker(self, run: Run, *, seconds: float) -> None:
         """Have the first one frozen, and the others go while the scheduler is at what the operator has lost."""
         kube, first = self._cluster.kube, min(self._worker_names())
         send_signal(kube, first, "STOP")
@@ -207,7 +207,7 @@ class Scene:
             self._cluster.scale(BEFORE - 1)
             kube.wait_for("the operator has lost a call", lambda: run.met, timeout=_CALL_SECONDS)
             self._cluster.scale(AFTER)
-            time.sleep(ORPHANED_SECONDS)
+            time.sleep(seconds)
         finally:
             send_signal(kube, first, "CONT")
 
@@ -253,6 +253,10 @@ def _removed_at_the_end(kube: Kube, name: str) -> Iterator[None]:
         kube.delete(CLUSTERS, name, "--ignore-not-found")
         kube.delete("pod", pod.NAME, "--ignore-not-found", wait=True)
         kube.wait(f"the pods of {name} are gone", lambda objects: not objects.pods(cluster=name), timeout=60)
+
+
+def _keys(incident: Incident | None) -> int:
+    return MANY_KEYS if isinstance(incident, HeldOpen) else KEYS
 
 
 def _drain_seconds(incident: Incident | None) -> int:

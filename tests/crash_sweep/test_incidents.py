@@ -7,6 +7,7 @@ from collections import Counter
 from integration.crash_sweep.incidents import (
     ALL,
     CLUSTERS,
+    FROZEN,
     HOLDING,
     MINUTES,
     PODS,
@@ -70,7 +71,9 @@ def test_what_is_asked_only_at_the_start_is_struck_there_and_so_are_the_first_re
 
 
 def test_the_first_request_of_each_kind_that_has_workers_go_is_lost_while_it_is_held_open() -> None:
-    assert set(held_open(REQUESTS)) == {HeldOpen(request, fault) for request in (DRAIN, RETIRE) for fault in HOLDING}
+    assert {(found.request, found.fault, found.frozen) for found in held_open(REQUESTS)} == {
+        (request, fault, frozen) for request in (DRAIN, RETIRE) for fault in HOLDING for frozen in FROZEN
+    }
 
 
 def test_some_lags_last_for_minutes_and_say_so() -> None:

@@ -196,7 +196,7 @@ async def test_a_request_that_takes_long_is_lost_and_carried_out(
 ) -> None:
     monkeypatch.setattr(proxies, "HELD_SECONDS", 0.2)
     setting.server.thinks = 1.0
-    run = await setting.begin(HeldOpen(PATCH, fault))
+    run = await setting.begin(HeldOpen(PATCH, fault, frozen=0))
     with pytest.raises(aiohttp.ClientConnectionError):
         await setting.change()
     assert run.met
@@ -205,7 +205,7 @@ async def test_a_request_that_takes_long_is_lost_and_carried_out(
 
 
 async def test_a_request_that_was_to_be_held_open_and_is_not_did_not_come_about(setting: Setting) -> None:
-    run = await setting.begin(HeldOpen(PATCH, Fault.KILLED_DURING))
+    run = await setting.begin(HeldOpen(PATCH, Fault.KILLED_DURING, frozen=0))
     assert await setting.change() == 200
     assert not run.met
     assert setting.restarts == []

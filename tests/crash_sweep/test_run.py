@@ -114,7 +114,7 @@ def test_reads_can_tell_of_the_past_for_minutes() -> None:
 
 
 def test_a_request_that_is_held_open_counts_once_the_operator_has_lost_it() -> None:
-    run = _run(HeldOpen(Request("RPC retire_workers", 1), Fault.CUT_OFF))
+    run = _run(HeldOpen(Request("RPC retire_workers", 1), Fault.CUT_OFF, frozen=0))
     assert run.arrives("LIST pods", {}) is None
     assert run.arrives("RPC retire_workers", {}) is Fault.CUT_OFF
     assert not _met(run)
