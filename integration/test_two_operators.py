@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from dask_k8s_operator.clients.lease import LEASE_SECONDS, RETRY_SECONDS
 from integration import operator_process
 from integration.dask_cluster import DaskCluster
 
@@ -17,8 +18,14 @@ if TYPE_CHECKING:
 
 LEASE = "--lease=dask-operator"
 LEADS = "holds the Lease"
-HANDOVER_SECONDS = 15.0
-"""The Lease of an operator that was killed runs out after 6 s; the rest is patience with a busy machine."""
+GIVEN_BACK_SECONDS = 6.0
+"""A Lease that was given back is taken within `RETRY_SECONDS`; the rest is patience with a busy machine.
+
+One that wasn't takes `LEASE_SECONDS`, counted from the last time that somebody saw it renewed.
+"""
+
+RUN_OUT_SECONDS = LEASE_SECONDS + 15.0
+"""How long it takes until an operator that was killed is followed, patience included."""
 
 
 def test_the_second_takes_over_in_the_middle_of_a_scale_down(unattended: Kube, images: Images, tmp_path: Path) -> None:
@@ -40,7 +47,7 @@ def test_the_second_takes_over_in_the_middle_of_a_scale_down(unattended: Kube, i
             first.kill()
             killed = time.monotonic()
             second.wait_logged(LEADS)
-            assert time.monotonic() - killed < HANDOVER_SECONDS
+            assert time.monotonic() - killed < RUN_OUT_SECONDS
             cluster.wait_settled(1)
             agent.wait_for_workers(1)
             assert agent.audit().intact, agent.audit()
@@ -48,10 +55,11 @@ def test_the_second_takes_over_in_the_middle_of_a_scale_down(unattended: Kube, i
             third = others.enter_context(
                 operator_process.running(unattended, tmp_path, LEASE, "--scheduler-access=direct")
             )
-            assert second.stop().status == 0
+            third.wait_logged("waiting for the Lease")
             stopped = time.monotonic()
+            assert second.stop().status == 0
             third.wait_logged(LEADS)
-            assert time.monotonic() - stopped < HANDOVER_SECONDS
+            assert time.monotonic() - stopped < GIVEN_BACK_SECONDS < LEASE_SECONDS - RETRY_SECONDS
             cluster.scale(2)
             cluster.wait_settled(2)
 

@@ -38,7 +38,10 @@ STUCK_SECONDS = 300.0
 """A pass that takes longer is stuck: each of its requests gives up after 40 s, and few wait for each other."""
 
 SHUTDOWN_SECONDS = 3.0
-"""How long passes may take to end once the operator is told to stop. A pass that is cut short loses nothing."""
+"""How long passes may take to end once they have to. A pass that is cut short loses nothing.
+
+Shorter than a leader's work may take to stop, see `clients.lease.RENEW_SECONDS`.
+"""
 
 
 async def run(settings: Settings) -> None:
@@ -86,41 +89,55 @@ class _Operator:
         )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve the probes at once, and reconcile as soon as this is the operator that acts, until `stop` is set."""
+        """Serve the probes at once, and reconcile while this is the operator that acts, until `stop` is set."""
         settings = self._settings
         health = serve_health(
             host=settings.health_host, port=settings.health_port, alive=self._alive, ready=self._ready
         )
         async with health:
             if settings.lease is None:
-                await self._reconcile(stop)
+                await self._watch_and(self._reconcile(), stop)
             else:
-                namespace, name = settings.lease
-                leading = self._kubernetes.lead(namespace, name, lambda: self._reconcile(stop))
-                await _until(stop, leading)
+                await self._watch_and(self._kubernetes.lead(*settings.lease, self._reconcile), stop)
         logger.info("stopped")
 
-    async def _reconcile(self, stop: asyncio.Event) -> None:
-        passes = asyncio.create_task(self._queue.run(self._pass, concurrency=self._settings.concurrency))
+    async def _watch_and(self, work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
+        """Do the work until `stop` is set, and watch meanwhile.
+
+        One that only stands by watches, too. What it sees waits in the queue for the moment when it may act: nothing
+        needs to be listed then, and kopf is no good at being started twice in a process.
+        """
+        working = asyncio.create_task(work)
         watching = asyncio.create_task(
             watch(lambda key, after: self._queue.add(key, after=after), namespaces=self._settings.namespaces, stop=stop)
         )
-        telling = asyncio.create_task(self._recorder.run())
         stopping = asyncio.create_task(stop.wait())
         try:
-            # The first three end only by failing; then the process ends, and its Deployment starts another.
-            await asyncio.wait({passes, watching, telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            # The first two end only by failing; then the process ends, and its Deployment starts another.
+            await asyncio.wait({working, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            working.cancel()
+            # Before kopf ends, which cancels everybody's tasks: the Lease is given back in here.
+            await asyncio.wait({working})
             # Told to stop, kopf would wait 5 s for any task that began after it, like a call to a scheduler;
             # cancelled, it doesn't.
-            passes.cancel()
             watching.cancel()
+            await asyncio.wait({watching}, timeout=SHUTDOWN_SECONDS)
+        _raise_first(watching, working)
+
+    async def _reconcile(self) -> None:
+        """Work on what is in the queue until cancelled."""
+        passes = asyncio.create_task(self._queue.run(self._pass, concurrency=self._settings.concurrency))
+        telling = asyncio.create_task(self._recorder.run())
+        try:
+            # They end only by failing.
+            await asyncio.wait({passes, telling}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            passes.cancel()
             telling.cancel()
             await self._calls.close()
-            await asyncio.wait({passes, watching, telling}, timeout=SHUTDOWN_SECONDS)
-        for task in (watching, passes, telling):
-            if task.done() and not task.cancelled():
-                task.result()
+            await asyncio.wait({passes, telling}, timeout=SHUTDOWN_SECONDS)
+        _raise_first(passes, telling)
 
     def _scheduler(self, key: ClusterKey) -> Scheduler:
         if not self._direct:
@@ -148,13 +165,8 @@ class _Operator:
         return None
 
 
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Run until the work has ended, or for a moment longer once `stop` is set."""
-    task = asyncio.create_task(work)
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.wait({task}, timeout=SHUTDOWN_SECONDS)
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.result()
+def _raise_first(*tasks: asyncio.Task[None]) -> None:
+    """Raise what one of these failed with."""
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.result()

@@ -88,10 +88,11 @@ class RetireCallRegister:
         self._keep(key, lambda call: call.answer is None)
 
     async def close(self) -> None:
-        """Stop waiting for answers. The schedulers go on with what they were asked."""
+        """Stop waiting for answers, and forget all. The schedulers go on with what they were asked."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._calls.clear()
 
     def _keep(self, key: ClusterKey, wanted: Callable[[_Call], bool]) -> None:
         kept = [call for call in self._calls.pop(key, []) if wanted(call)]

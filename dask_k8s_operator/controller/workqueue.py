@@ -57,7 +57,7 @@ class WorkQueue(Generic[Key]):
             self._make_due(key)
 
     async def run(self, handle: Callable[[Key], Awaitable[timedelta | None]], *, concurrency: int) -> None:
-        """Handle keys until cancelled; what is being handled then is cancelled with it.
+        """Handle keys until cancelled; what is being handled then is cancelled with it, and due in the next run.
 
         Args:
             handle: called with a key; gives how long to wait until it's due again (None: only when added). When
@@ -75,6 +75,9 @@ class WorkQueue(Generic[Key]):
             self._busy.add(key)
             try:
                 again = await handle(key)
+            except asyncio.CancelledError:
+                self._due.add(key)
+                raise
             except Exception as error:  # whatever it is, the others go on, and this one is tried again
                 delay = self._backoff(key)
                 logger.warning("%s: %s; again in %.1f s", key, str(error) or repr(error), delay)

@@ -211,3 +211,12 @@ async def test_close_waits_for_no_answer(wire: Wire, woken: Woken) -> None:
     await asyncio.sleep(0)
     async with asyncio.timeout(1):
         await calls.close()
+
+
+async def test_close_forgets_answers(calls: RetireCallRegister, wire: Wire, woken: Woken) -> None:
+    """Where the register is used again, others may have acted meanwhile, and an address may be another worker's."""
+    calls.start(A, scheduler(wire), retire("x"))
+    wire.answer(addresses("x"))
+    await woken.one()
+    await calls.close()
+    assert calls.of(A) == RetireCalls()

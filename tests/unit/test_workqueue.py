@@ -90,6 +90,20 @@ async def test_a_key_added_before_the_queue_runs_is_handled() -> None:
     assert handler.times() == [0]
 
 
+async def test_a_queue_that_runs_again_goes_on_with_what_was_cut_short_and_what_came_meanwhile() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    handler = Handler(takes=10)
+    queue.add("a")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.run(handler, concurrency=1), 3)
+    queue.add("b")
+    queue.add("c", after=4)
+    await asyncio.sleep(2)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.run(handler, concurrency=4), 20)
+    assert handler.begun == [(0, "a"), (5, "a"), (5, "b"), (7, "c")]
+
+
 async def test_a_key_added_often_is_handled_once() -> None:
     handler = Handler()
     async with running(handler) as queue:

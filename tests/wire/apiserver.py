@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from aiohttp.web import json_response
-from kmock import KubernetesEmulator, KubernetesError, action, resource
+from kmock import KubernetesEmulator, KubernetesError, action, method, resource
 
 from dask_k8s_operator.domain import names
 
@@ -31,6 +31,7 @@ CLUSTERS = resource(names.GROUP, names.VERSION, names.PLURAL)
 PODS, SERVICES, DEPLOYMENTS = resource("v1/pods"), resource("v1/services"), resource("apps/v1/deployments")
 EVENTS = resource("v1/events")
 AUTOSCALERS = resource("autoscaling/v2/horizontalpodautoscalers")
+LEASES = resource("coordination.k8s.io/v1/leases")
 KINDS = {
     CLUSTERS: "Cluster",
     PODS: "Pod",
@@ -38,6 +39,7 @@ KINDS = {
     DEPLOYMENTS: "Deployment",
     EVENTS: "Event",
     AUTOSCALERS: "HorizontalPodAutoscaler",
+    LEASES: "Lease",
     resource("v1/namespaces"): "Namespace",  # kopf waits until it has found it, and then doesn't use it
 }
 
@@ -222,6 +224,8 @@ class ApiServer(KubernetesEmulator):
             return await self.dask.respond(request.method.value, proxied[3], request.body)
         if is_dry_run(request):
             return json_response(request_body(request), status=201)
+        if request.resource == LEASES and request.method == method.PUT:  # which kmock doesn't know
+            return json_response(self.add(LEASES, request_body(request)))
         if request.subresource == "scale":
             self._translate_scale(request)
         if request.action == action.UPDATE and isinstance(request.data, list):
