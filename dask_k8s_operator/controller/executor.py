@@ -68,7 +68,7 @@ class Executor:
             ExceptionGroup: of `KubernetesError`: actions got no answer.
         """
         outcomes = await asyncio.gather(*(self._act(cluster, action) for action in actions), return_exceptions=True)
-        done = (action for action, outcome in zip(actions, outcomes, strict=True) if outcome is None)
+        done = (action for action, outcome in zip(actions, outcomes, strict=True) if outcome is True)
         self._recorder.record(cluster, of_actions(done))
         failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         if failures and all(isinstance(failure, Conflict) for failure in failures):
@@ -77,7 +77,8 @@ class Executor:
             raise ExceptionGroup(f"{len(failures)} of {len(actions)} actions failed: {failures[0]}", failures)
         return [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
 
-    async def _act(self, cluster: Cluster, action: Action) -> Refusal | None:
+    async def _act(self, cluster: Cluster, action: Action) -> Refusal | bool:
+        """Carry one out; gives the refusal, or whether it was this that did it."""
         key = ClusterKey(cluster.namespace, cluster.name)
         async with self._slots:
             logger.info("%s: %s", key, action)
@@ -87,7 +88,7 @@ class Executor:
                 case Apply() | Repair() | TakeOver():
                     return await self._change(key, action)
                 case DeletePod():
-                    await self._delete(key, action)
+                    return await self._delete(key, action)
                 case Drain() | Retire():
                     self._calls.start(key, self._scheduler(key), action)
                 case Scale():
@@ -98,18 +99,19 @@ class Executor:
                     await self._kubernetes.delete_cluster(
                         *key, uid=action.uid, resource_version=cluster.resource_version
                     )
-        return None
+        return True
 
-    async def _create(self, action: Create) -> Refusal | None:
+    async def _create(self, action: Create) -> Refusal | bool:
         try:
             await self._kubernetes.create(action.manifest)
         except Conflict:
             logger.debug("%s %s exists already", action.kind, action.name)
+            return False
         except Refused as error:
             return Refusal.of(action, str(error), invalid=isinstance(error, Invalid))
-        return None
+        return True
 
-    async def _change(self, key: ClusterKey, action: Apply | Repair | TakeOver) -> Refusal | None:
+    async def _change(self, key: ClusterKey, action: Apply | Repair | TakeOver) -> Refusal | bool:
         kubernetes, where = self._kubernetes, (action.kind, key.namespace, action.name)
         try:
             match action:
@@ -129,14 +131,17 @@ class Executor:
             raise
         except NotFound:
             logger.debug("%s %s is gone already", action.kind, action.name)
+            return False
         except Refused as error:
             return Refusal(action.kind, str(error), invalid=isinstance(error, Invalid), change=True)
-        return None
+        return True
 
-    async def _delete(self, key: ClusterKey, action: DeletePod) -> None:
+    async def _delete(self, key: ClusterKey, action: DeletePod) -> bool:
         try:
             await self._kubernetes.delete_pod(
                 key.namespace, action.name, uid=action.uid, resource_version=action.resource_version
             )
         except NotFound:
             logger.debug("Pod %s is gone already", action.name)
+            return False
+        return True

@@ -78,6 +78,7 @@ class Recorder:
             told = _Told(f"{cluster.name}.{secrets.token_hex(8)}")
             await self._kubernetes.create(_manifest(cluster, event, told.name, now))
             self._told[cluster.uid, event] = told
+        self._told.move_to_end((cluster.uid, event))
         if len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
 

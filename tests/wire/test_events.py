@@ -15,7 +15,8 @@ from dask_k8s_operator.controller.recorder import MESSAGE_LENGTH, Recorder
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.cluster import Cluster
 from dask_k8s_operator.domain.events import Event
-from tests.wire.apiserver import EVENTS, NAMESPACE, ApiServer, of
+from tests.wire.apiserver import EVENTS, NAMESPACE, SERVICES, ApiServer, of
+from tests.wire.world import CLUSTER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -80,6 +81,29 @@ async def test_one_that_is_refused_is_lost_and_no_other(api: ApiServer, recorder
     await api.until(lambda: told(api), "the second")
     [event] = told(api)
     assert event["message"] == "x" * MESSAGE_LENGTH
+
+
+async def test_those_that_are_told_often_are_counted_on(
+    api: ApiServer, recorder: Recorder, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many others there are, as long as those are told of less often."""
+    monkeypatch.setattr("dask_k8s_operator.controller.recorder.REMEMBERED", 2)
+    for number in range(4):
+        recorder.record(cluster, [BLOCKED, Event("Normal", "Other", str(number))])
+    await api.until(lambda: len(told(api)) >= 5, "the others")
+    counts = {event["message"]: event["count"] for event in told(api)}
+    assert counts == {"nobody takes it": 4, "0": 1, "1": 1, "2": 1, "3": 1}
+
+
+async def test_what_was_there_already_is_not_told_of(api: ApiServer, world: World, running: Running) -> None:
+    """Somebody made it in between; that it was somebody else's, and is gone by now, is found out by the next pass."""
+    world.apply(replicas=1)
+    api.refuse(of(action.CREATE, SERVICES), 409, "already exists")
+    async with running():
+        await world.ready(1)
+        await api.until(lambda: "Ready" in {event["reason"] for event in told(api)}, "the last")
+    message = f"created Service {CLUSTER}-scheduler: the scheduler has no Service"
+    assert [event["count"] for event in told(api) if event["message"] == message] == [1]
 
 
 async def test_what_an_operator_does_is_told(api: ApiServer, world: World, running: Running) -> None:
