@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.domain import names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dask_k8s_operator.domain.cluster import Cluster
     from dask_k8s_operator.domain.snapshot import Owned, Pod
 
 _LENGTH = 10
+
+POD_DEFAULTS = frozenset({"restartPolicy", "terminationGracePeriodSeconds"})
+CONTAINER_DEFAULTS = frozenset({"ports", "env", "lifecycle", "command", "args", "readinessProbe"})
+HOOK_DEFAULTS = frozenset({"preStop"})
+"""Fields of a pod, of its Dask container and of that one's lifecycle where a null takes a default of the operator's."""
 
 
 def worker_revision(cluster: Cluster) -> str:
@@ -71,10 +75,39 @@ def fingerprint(value: Mapping[str, Any]) -> str:
 def _revision(cluster: Cluster, role: str, template: Mapping[str, Any]) -> str:
     parts = {
         part: {field: value for field, value in (fields or {}).items() if value not in ({}, [])}
-        for part, fields in template.items()
+        for part, fields in _without_nulls(template, role).items()
     }
     said = {"image": _used_image(cluster, role, template)}
     return fingerprint(said | {"template": {part: fields for part, fields in parts.items() if fields}})
+
+
+def _without_nulls(template: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """The template without the nulls that mean nothing: tools write them for fields that nobody has set.
+
+    A null that takes a default of the operator's away does mean something (`merge`), so it stays.
+    """
+    told = {part: _known(fields) for part, fields in template.items()}
+    spec = template.get("spec")
+    if isinstance(spec, Mapping):
+        told["spec"] = _known(spec, keep=POD_DEFAULTS)
+        containers = spec.get("containers") or []
+        told["spec"] |= {"containers": [_container(c, role) for c in containers]} if containers else {}
+    return told
+
+
+def _container(container: Mapping[str, Any], role: str) -> dict[str, Any]:
+    if container.get("name") != role:
+        return dict(_known(container))
+    told: dict[str, Any] = _known(container, keep=CONTAINER_DEFAULTS)
+    hooks = container.get("lifecycle")
+    return told | ({"lifecycle": _known(hooks, keep=HOOK_DEFAULTS)} if isinstance(hooks, Mapping) else {})
+
+
+def _known(value: Any, *, keep: frozenset[str] = frozenset()) -> Any:
+    """A value without the nulls in it, but for those of the outermost fields to keep."""
+    if isinstance(value, Mapping):
+        return {key: _known(item) for key, item in value.items() if item is not None or key in keep}
+    return [_known(item) for item in value] if isinstance(value, list) else value
 
 
 def _used_image(cluster: Cluster, role: str, template: Mapping[str, Any]) -> str | None:

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster, UpdateStrategy
+from dask_k8s_operator.domain.manifests import worker_pod
 from dask_k8s_operator.domain.names import LABEL_REVISION
 from dask_k8s_operator.domain.planner import needs_scheduler, plan
-from dask_k8s_operator.domain.revision import outdated, worker_revision
+from dask_k8s_operator.domain.revision import (
+    CONTAINER_DEFAULTS,
+    HOOK_DEFAULTS,
+    POD_DEFAULTS,
+    outdated,
+    worker_revision,
+)
 from dask_k8s_operator.domain.snapshot import Pod, Snapshot
 from dask_k8s_operator.domain.status import Refusal, with_refusals
 from dask_k8s_operator.domain.templates import Complaint, TemplateCheck
@@ -147,6 +154,39 @@ class TestRevision:
 
     def test_nothing_else_does(self) -> None:
         assert worker_revision(cluster(5, scheduler_template={"spec": {"nodeName": "x"}})) == NEW
+
+    @pytest.mark.parametrize(
+        ("template", "same"),
+        [
+            ({"metadata": {"creationTimestamp": None}}, True),
+            ({"metadata": None, "spec": None}, True),
+            ({"spec": {"nodeSelector": None}}, True),
+            ({"spec": {"containers": [{"name": "worker", "resources": None}]}}, True),
+            ({"spec": {"containers": [{"name": "worker", "lifecycle": {"postStart": None}}]}}, True),
+            ({"spec": {"containers": [{"name": "worker"}], "volumes": [{"name": "a", "emptyDir": None}]}}, True),
+            # A default of the operator's is taken away.
+            ({"spec": {"restartPolicy": None}}, False),
+            ({"spec": {"terminationGracePeriodSeconds": None}}, False),
+            ({"spec": {"containers": [{"name": "worker", "readinessProbe": None}]}}, False),
+            ({"spec": {"containers": [{"name": "worker", "args": None}]}}, False),
+            ({"spec": {"containers": [{"name": "worker", "lifecycle": {"preStop": None}}]}}, False),
+        ],
+    )
+    def test_a_null_that_takes_nothing_away_makes_no_other(self, template: dict[str, Any], *, same: bool) -> None:
+        """Tools write it for all that isn't set, most of all as the creationTimestamp."""
+
+        def revision(given: Any) -> str:
+            return worker_revision(Cluster.from_manifest(manifest({"image": "a", "workers": {"template": given}})))
+
+        assert (revision(template) == revision(_without_nulls(template))) == same
+
+    def test_the_fields_with_defaults_are_known(self) -> None:
+        """Those that a null takes one from."""
+        spec = worker_pod(cluster(), "a")["spec"]
+        [container] = spec["containers"]
+        assert spec.keys() - {"containers"} == POD_DEFAULTS
+        assert container.keys() - {"name", "image"} == CONTAINER_DEFAULTS - {"command"}
+        assert container["lifecycle"].keys() == HOOK_DEFAULTS
 
     def test_pods_of_an_earlier_operator_belong_to_the_first_that_was_seen(self) -> None:
         assert not outdated(cluster(), pods("ab"))
@@ -288,3 +328,9 @@ def test_shares_are_rounded_as_for_a_deployment(
     surge: int | str, unavailable: int | str, replicas: int, expected: tuple[int, int]
 ) -> None:
     assert UpdateStrategy(max_surge=surge, max_unavailable=unavailable).bounds(replicas) == expected
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
