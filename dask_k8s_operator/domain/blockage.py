@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dask_k8s_operator.domain import names
+from dask_k8s_operator.domain.revision import outdated
 from dask_k8s_operator.domain.snapshot import Snapshot, Unreachable
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def why_blocked(
     if refused := [entry for entry in waiting if entry.refused]:
         return (
             f"the scheduler found nobody to take the data of {_named(refused, holdings)}{kept}: release what they hold "
-            "(delete or gather the futures, close actors), or scale up"
+            f"(delete or gather the futures, close actors), or {_who_else(snapshot, refused)}"
         )
     if slow := [e for e in waiting if frozenset(e.addresses) & snapshot.calls.in_flight and _is_slow(e, now)]:
         return (
@@ -56,6 +57,15 @@ def why_blocked(
             f"--name=$({names.ENV_WORKER_NAME}) to dask worker"
         )
     return None
+
+
+def _who_else(snapshot: Snapshot, refused: Iterable[Retiring]) -> str:
+    """How somebody else can be had to take their data."""
+    cluster = snapshot.cluster
+    replaced = outdated(cluster, snapshot.worker_pods) if cluster.update.rolling else frozenset()
+    if any(entry.uid in replaced for entry in refused) and not cluster.update.bounds(cluster.replicas)[0]:
+        return "scale up, or allow maxSurge 1 in spec.workers.updateStrategy"
+    return "scale up"
 
 
 def _is_slow(entry: Retiring, now: datetime) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dask_k8s_operator.domain import names, trouble
 from dask_k8s_operator.domain.rollout import ROLLING, STALLED, progress
 from dask_k8s_operator.domain.templates import CONDITION as TEMPLATE_VALID
+from dask_k8s_operator.domain.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +24,6 @@ CREATION_REFUSED = "CreationRefused"
 ENDED_AT_ONCE = "EndedAtOnce"
 NAME_TAKEN = "NameTaken"
 NO_TIME = timedelta(0)
-
-_NAMED = 5
-"""So many pods are named; for more than that there is a count."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +150,9 @@ def retiring(entries: Sequence[Retiring]) -> Condition:
     """`Retiring`: which workers are on their way out. Without figures that change while data moves."""
     if not entries:
         return Condition("Retiring", "False", "NobodyLeaves", "no worker is on its way out")
-    pods = ", ".join(entry.name for entry in entries[:_NAMED])
-    more = f" and {len(entries) - _NAMED} more" if len(entries) > _NAMED else ""
+    pods = listed([entry.name for entry in entries])
     who = "1 worker hands over and leaves" if len(entries) == 1 else f"{len(entries)} workers hand over and leave"
-    return Condition("Retiring", "True", "HandingOver", f"{who}: {pods}{more}")
+    return Condition("Retiring", "True", "HandingOver", f"{who}: {pods}")
 
 
 def handover_possible(snapshot: Snapshot) -> Condition:

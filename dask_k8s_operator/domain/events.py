@@ -17,6 +17,7 @@ from dask_k8s_operator.domain.actions import (
     Scale,
 )
 from dask_k8s_operator.domain.rollout import ROLLED_OUT
+from dask_k8s_operator.domain.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from dask_k8s_operator.domain.actions import Action
 
 Status = Mapping[str, Any]
-
-_NAMED = 5
-"""So many pods are named; for more than that there is a count."""
 
 _GOOD = {"ScaleDownBlocked": "False"}
 """The status of conditions that is as it should be, where that isn't True."""
@@ -63,6 +61,7 @@ def of_actions(actions: Iterable[Action]) -> list[Event]:
         actions: those of one plan, without those that were refused.
     """
     done: dict[tuple[str, str, str], list[str]] = {}
+    asked = []
     for action in actions:
         match action:
             case Create(kind="Pod"):
@@ -74,14 +73,15 @@ def of_actions(actions: Iterable[Action]) -> list[Event]:
             case DeletePod():
                 done.setdefault(("DeletedWorkers", "deleted", action.reason), []).append(action.name)
             case Drain():
-                done[("DrainingWorkers", "asked the scheduler to drain", action.reason)] = sorted(action.addresses)
+                asked.append(Event("Normal", "DrainingWorkers", f"asked the scheduler to drain {action.reason}"))
             case Retire():
-                done[("RetiringWorkers", "asked the scheduler to retire", action.reason)] = sorted(action.addresses)
+                asked.append(Event("Normal", "RetiringWorkers", f"asked the scheduler to retire {action.reason}"))
             case Scale():
                 done[("Scaled", "set spec.workers.replicas to", action.reason)] = [str(action.replicas)]
             case DeleteCluster():
                 done[("DeletedIdle", "deleted", action.reason)] = ["the Cluster"]
-    return [Event("Normal", reason, f"{what} {_list(names)}: {why}") for (reason, what, why), names in done.items()]
+    told = [Event("Normal", reason, f"{what} {listed(names)}: {why}") for (reason, what, why), names in done.items()]
+    return [*told, *asked]
 
 
 def of_conditions(before: Status, after: Status) -> list[Event]:
@@ -105,9 +105,3 @@ def of_conditions(before: Status, after: Status) -> list[Event]:
             reason = kind if kind in _GOOD else condition["reason"]
             events.append(Event("Warning", reason, condition["message"]))
     return events
-
-
-def _list(names: list[str]) -> str:
-    if len(names) <= _NAMED + 1:
-        return ", ".join(names)
-    return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"

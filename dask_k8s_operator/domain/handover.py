@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from dask_k8s_operator.domain.actions import Drain, Retire
+from dask_k8s_operator.domain.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -69,6 +70,7 @@ def requests(
     now: datetime,
     *,
     leaving: frozenset[str] = frozenset(),
+    replaced: frozenset[str] = frozenset(),
 ) -> Requests:
     """Work out what to ask the scheduler for.
 
@@ -90,6 +92,7 @@ def requests(
         holdings: who is registered, and what else the scheduler says.
         now: the time.
         leaving: uids of pods that somebody deletes: they can't wait until their tasks are done.
+        replaced: uids of pods that others, made from a later template, take the place of.
     """
     entries = list(entries)
     if calls.in_flight - calls.stalled or (calls.stalled and not calls.stalled & holdings.silent):
@@ -111,16 +114,22 @@ def requests(
     for make, some in ((Drain, draining), (Retire, retiring)):
         if some:
             addresses = holdings.addresses_of(entry.uid for entry in some)
-            actions.append(make(addresses, _reason(some, leaving, cluster)))
+            actions.append(make(addresses, _reason(some, cluster, leaving=leaving, replaced=replaced)))
     return Requests(asking, tuple(actions))
 
 
-def _reason(entries: list[Retiring], leaving: frozenset[str], cluster: Cluster) -> str:
-    reasons = {
-        f"more workers than the {cluster.replicas} wanted": [e.name for e in entries if e.uid not in leaving],
-        "somebody deletes their pods": [e.name for e in entries if e.uid in leaving],
-    }
-    return "; ".join(f"{reason}: {', '.join(sorted(pods))}" for reason, pods in reasons.items() if pods)
+def _reason(entries: list[Retiring], cluster: Cluster, *, leaving: frozenset[str], replaced: frozenset[str]) -> str:
+    """Who is asked for, and why: "a, b: more workers than the 3 wanted; c: somebody deletes its pod"."""
+    whys: dict[str, list[str]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        if entry.uid in leaving:
+            why = "somebody deletes the pod"
+        elif entry.uid in replaced:
+            why = "made from an earlier template"
+        else:
+            why = f"more workers than the {cluster.replicas} wanted"
+        whys.setdefault(why, []).append(entry.name)
+    return "; ".join(f"{listed(pods)}: {why}" for why, pods in whys.items())
 
 
 def _next_step(entry: Retiring, cluster: Cluster, holdings: Holdings) -> Literal["drain", "retire"]:

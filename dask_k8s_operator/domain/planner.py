@@ -49,7 +49,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         return Plan(status=None, actions=(), requeue_after=RESYNC)
     templates = with_faults(snapshot.cluster, snapshot.templates)
     workers = _plan_workers(snapshot, templates, now)
-    creations = _creations(snapshot, templates, missing=workers.missing)
+    creations = _creations(snapshot, templates, missing=workers.missing, why=workers.why_missing)
     scaling = scale(snapshot, now)
     update = schedulerupdate.decide(snapshot, templates, now)
     status = cluster_status(
@@ -86,6 +86,7 @@ class _WorkerPlan:
     actions: tuple[Action, ...]
     retiring: tuple[Retiring, ...]
     missing: int
+    why_missing: str
     blocked: str | None
     requeue_after: timedelta
 
@@ -106,6 +107,7 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
     resting = [pod for pod in snapshot.worker_pods if _rests(pod, snapshot.cluster, now)]
     heir = _needs_heir(snapshot, holdings)
     target = max(snapshot.cluster.replicas, int(heir))
+    replaced = old if rolling else frozenset[str]()
     if rolling:
         leaving = sum(entry.uid in old for entry in entries)
         turnover = roll(snapshot.cluster, staying, holdings, target=target, old=old, leaving=leaving)
@@ -124,9 +126,9 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
 
     deletions = [
         *(_delete(pod, "it has finished") for pod in _finished(snapshot) if pod not in resting),
-        *(_delete(pod, f"more workers than wanted, and {reason}") for pod, reason in choice.free),
+        *(_delete(pod, f"{_why_goes(pod.uid, replaced)}, and {reason}") for pod, reason in choice.free),
         *(
-            _delete(live[entry.uid], f"more workers than wanted, and {reason}")
+            _delete(live[entry.uid], f"{_why_goes(entry.uid, replaced)}, and {reason}")
             for entry in entries
             if (
                 reason := holdings.why_deletable(
@@ -138,13 +140,20 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
     deleted = {deletion.uid for deletion in deletions}
     waiting = [entry for entry in entries if entry.uid not in deleted]
     asking = requests(
-        [*waiting, *departures], snapshot.cluster, snapshot.calls, holdings, now, leaving=frozenset(departing)
+        [*waiting, *departures],
+        snapshot.cluster,
+        snapshot.calls,
+        holdings,
+        now,
+        leaving=frozenset(departing),
+        replaced=replaced,
     )
     entries = [asking.entries.get(entry.uid, entry) for entry in (*entries, *departures)]
     waiting = [asking.entries.get(entry.uid, entry) for entry in waiting]
     return _WorkerPlan(
         actions=(*deletions, *asking.actions),
         retiring=tuple(sorted(entries, key=lambda entry: entry.name)),
+        why_missing=_why_missing(snapshot.cluster, heir=heir, rolling=rolling and len(staying) >= target),
         missing=max(turnover.wanted - len(taken_back) - len(resting), 0),
         blocked=why_blocked(
             snapshot,
@@ -184,7 +193,7 @@ def _slow(snapshot: Snapshot, now: datetime) -> Iterator[timedelta]:
             yield left
 
 
-def _creations(snapshot: Snapshot, templates: TemplateCheck, *, missing: int) -> list[Create]:
+def _creations(snapshot: Snapshot, templates: TemplateCheck, *, missing: int, why: str) -> list[Create]:
     """What is made, of what is missing: nothing that the API server would refuse, and no half of a new Cluster."""
     found: list[Create] = []
     if snapshot.foreign:
@@ -194,7 +203,7 @@ def _creations(snapshot: Snapshot, templates: TemplateCheck, *, missing: int) ->
     if templates.against(names.ROLE_SCHEDULER, other_too=not snapshot.worker_pods) is None:
         found += _missing_scheduler(snapshot)
     if templates.against(names.ROLE_WORKER, other_too=None in {snapshot.deployment, snapshot.service}) is None:
-        found += _missing_workers(snapshot, missing)
+        found += _missing_workers(snapshot, missing, why)
     return found
 
 
@@ -208,11 +217,22 @@ def _missing_scheduler(snapshot: Snapshot) -> list[Create]:
     return missing
 
 
-def _missing_workers(snapshot: Snapshot, missing: int) -> list[Create]:
+def _missing_workers(snapshot: Snapshot, missing: int, why: str) -> list[Create]:
     cluster = snapshot.cluster
     seen = [cluster.uid, cluster.resource_version, *(pod.uid for pod in snapshot.worker_pods)]
-    reason = f"fewer workers than the {cluster.replicas} wanted"
-    return [Create(worker_pod(cluster, name), reason) for name in names.worker_names(cluster.name, seen, missing)]
+    return [Create(worker_pod(cluster, name), why) for name in names.worker_names(cluster.name, seen, missing)]
+
+
+def _why_missing(cluster: Cluster, *, heir: bool, rolling: bool) -> str:
+    if heir:
+        return "somebody deletes a pod, and nobody else is there to take its data"
+    if rolling:
+        return "to take the place of one that was made from an earlier template"
+    return f"fewer workers than the {cluster.replicas} wanted"
+
+
+def _why_goes(uid: str, replaced: frozenset[str]) -> str:
+    return "made from an earlier template" if uid in replaced else "more workers than wanted"
 
 
 def _entry(pod: Pod, holdings: Holdings, now: datetime) -> Retiring:

@@ -48,7 +48,7 @@ def test_it_is_retired_at_once(scheduler: Listed) -> None:
     assert needs_scheduler(cluster(2), (LEAVING,))
     decided = decide((*pods("ab"), LEAVING), replicas=2, scheduler=scheduler)
     (action,) = decided.actions
-    assert action == Retire(addresses("c"), "somebody deletes their pods: c")
+    assert action == Retire(addresses("c"), "c: somebody deletes the pod")
     assert remembered(decided)["c"].attempts == 1
     assert decided.requeue_after == POLL
 
@@ -64,7 +64,7 @@ def test_it_is_no_longer_drained() -> None:
     decided = decide(
         (*pods("ab"), LEAVING), replicas=2, scheduler=detailed("abc", executing="c"), retiring=[draining], calls=drained
     )
-    assert of_kind(Retire, decided.actions) == [Retire(addresses("c"), "somebody deletes their pods: c")]
+    assert of_kind(Retire, decided.actions) == [Retire(addresses("c"), "c: somebody deletes the pod")]
 
 
 def test_those_too_many_are_drained_beside_it() -> None:
@@ -74,7 +74,7 @@ def test_those_too_many_are_drained_beside_it() -> None:
 
 def test_without_rpc_one_call_names_both() -> None:
     (action,) = decide((*pods("abd"), LEAVING), replicas=2, scheduler=workers("abcd")).actions
-    assert action == Retire(addresses("cd"), "more workers than the 2 wanted: d; somebody deletes their pods: c")
+    assert action == Retire(addresses("cd"), "c: somebody deletes the pod; d: more workers than the 2 wanted")
 
 
 @pytest.mark.parametrize("scheduler", [workers("abc"), detailed("abc")])

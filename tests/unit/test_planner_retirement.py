@@ -36,7 +36,7 @@ def test_the_whole_way() -> None:
     """Chosen and written down, asked for, answered, gone from the list, deleted, forgotten."""
     seen = snapshot(pods("abc"), replicas=2, scheduler=workers("abc"))
     chosen = plan(seen, NOW)
-    assert chosen.actions == (Retire(addresses("c"), "more workers than the 2 wanted: c"),)
+    assert chosen.actions == (Retire(addresses("c"), "c: more workers than the 2 wanted"),)
     assert remembered(chosen) == {"c": entry("c", since=0, asked=0, peers=peers("ab"))}
 
     answering = follow(seen, chosen, calls=RetireCalls(in_flight=addresses("c")))
@@ -65,10 +65,10 @@ def test_several_are_asked_for_in_one_call() -> None:
     """Calls that overlap can leave a worker stuck: unable to take tasks, and not retired."""
     decided = decide(pods("abcd"), replicas=1, scheduler=workers("abcd"))
     [action] = of_kind(Retire, decided.actions)
-    assert action == Retire(addresses("bcd"), "more workers than the 1 wanted: b, c, d")
+    assert action == Retire(addresses("bcd"), "b, c, d: more workers than the 1 wanted")
     assert str(action) == (
         "retire tcp://10.0.0.100:9000, tcp://10.0.0.98:9000, tcp://10.0.0.99:9000: "
-        "more workers than the 1 wanted: b, c, d"
+        "b, c, d: more workers than the 1 wanted"
     )
 
 

@@ -140,6 +140,62 @@ def test_nobody_goes_for_a_template_that_gives_no_pod() -> None:
     assert message.endswith("the others stay until it works or is reverted: there is no such field")
 
 
+class TestReasons:
+    """What the log and the Events say that it is for."""
+
+    @staticmethod
+    def of(decided: Plan) -> list[str]:
+        return [action.reason for action in decided.actions]
+
+    def test_one_is_made_though_none_is_missing(self) -> None:
+        reason = "to take the place of one that was made from an earlier template"
+        assert self.of(decide(old("abc"), replicas=3, scheduler=workers("abc"))) == [reason]
+        missing = decide(old("ab"), replicas=3, scheduler=workers("ab"))
+        assert self.of(missing) == ["fewer workers than the 3 wanted"] * 2
+
+    def test_one_goes_though_none_is_too_many(self) -> None:
+        decided = decide((*old("abc"), *new("x")), replicas=3, scheduler=workers("abcx"))
+        assert self.of(decided) == ["c: made from an earlier template"]
+        never = (*new("abc"), *starting("x", OLD, trouble=BAD_IMAGE))
+        assert self.of(decide(never, replicas=3, scheduler=workers("abc"))) == [
+            "made from an earlier template, and it never started, so it holds no data"
+        ]
+        retired = entry("c", asked=-1, moved=True)
+        done = decide((*old("abc"), *new("x")), replicas=3, scheduler=workers("abx"), retiring=[retired])
+        assert self.of(done) == ["made from an earlier template, and it was retired and its data has moved"]
+
+    def test_a_new_one_that_is_too_many_goes_for_that(self) -> None:
+        decided = decide((*old("a"), *new("xy")), replicas=1, scheduler=workers("axy"))
+        assert self.of(decided) == ["a: made from an earlier template; y: more workers than the 1 wanted"]
+
+    def test_where_nothing_is_replaced_by_itself(self) -> None:
+        decided = decide(old("ab"), replicas=1, scheduler=workers("ab"), update=UpdateStrategy(rolling=False))
+        assert self.of(decided) == ["b: more workers than the 1 wanted"]
+
+    def test_no_more_are_told_than_are_wanted(self) -> None:
+        decided = decide((*old("abc"), *new("x")), replicas=3, scheduler=workers("abcx"))
+        assert condition(decided, "WorkersReady")[2] == "3 of 3 workers are ready"
+
+
+@pytest.mark.parametrize(
+    ("update", "template", "advice"),
+    [
+        (IN_PLACE, OLD, "scale up, or allow maxSurge 1 in spec.workers.updateStrategy"),
+        (IN_PLACE, NEW, "scale up"),
+        (UpdateStrategy(max_unavailable=1), OLD, "scale up"),
+        (UpdateStrategy(rolling=False), OLD, "scale up"),
+    ],
+)
+def test_what_lets_the_only_worker_go(update: UpdateStrategy, template: str, advice: str) -> None:
+    """With no surge nobody can take its data, whatever is waited for."""
+    refused = entry("a", asked=-1, refused=True, peers=peers(""))
+    there = (pod("a", revision=template),)
+    # Its place is another's, so that it isn't taken back.
+    wanted = 1 if template == OLD and update.rolling else 0
+    decided = decide(there, replicas=wanted, scheduler=workers("a"), retiring=[refused], update=update)
+    assert condition(decided, "ScaleDownBlocked")[2].endswith(f"close actors), or {advice}")
+
+
 class TestRevision:
     """What makes one, and who belongs to it."""
 
