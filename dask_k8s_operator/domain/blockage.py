@@ -62,6 +62,8 @@ def why_blocked(
 def _who_else(snapshot: Snapshot, refused: Iterable[Retiring]) -> str:
     """How somebody else can be had to take their data."""
     cluster = snapshot.cluster
+    if cluster.suspended:
+        return "set spec.suspend to false"
     replaced = outdated(cluster, snapshot.worker_pods) if cluster.update.rolling else frozenset()
     if any(entry.uid in replaced for entry in refused) and not cluster.update.bounds(cluster.replicas)[0]:
         return "scale up, or allow maxSurge 1 in spec.workers.updateStrategy"

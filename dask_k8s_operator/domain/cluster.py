@@ -185,6 +185,7 @@ class Cluster:
         update: how workers of an earlier template are replaced.
         scheduler_update: when a scheduler of an earlier template is.
         scheduler_service_metadata: labels and annotations for the scheduler's Service, if any.
+        suspended: all its pods are to be given back.
     """
 
     namespace: str
@@ -206,6 +207,12 @@ class Cluster:
     update: UpdateStrategy = UpdateStrategy()
     scheduler_update: SchedulerStrategy = SchedulerStrategy.WHEN_IDLE
     scheduler_service_metadata: Manifest | None = None
+    suspended: bool = False
+
+    @property
+    def wanted(self) -> int:
+        """How many workers there are to be now."""
+        return 0 if self.suspended else self.replicas
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> Cluster:
@@ -240,6 +247,7 @@ class Cluster:
                 _mapping(scheduler, "updateStrategy", "spec.scheduler").get("type", SchedulerStrategy.WHEN_IDLE)
             ),
             scheduler_service_metadata=_mapping(scheduler, "serviceMetadata", "spec.scheduler"),
+            suspended=spec.get("suspend") is True,
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.domain import names, trouble
 from dask_k8s_operator.domain.rollout import ROLLING, STALLED, progress
+from dask_k8s_operator.domain.summary import STARTING
 from dask_k8s_operator.domain.templates import CONDITION as TEMPLATE_VALID
 from dask_k8s_operator.domain.wording import listed
 
@@ -23,6 +24,7 @@ PROGRESSING = "Progressing"
 CREATION_REFUSED = "CreationRefused"
 ENDED_AT_ONCE = "EndedAtOnce"
 NAME_TAKEN = "NameTaken"
+SUSPENDED = "Suspended"
 NO_TIME = timedelta(0)
 
 
@@ -57,6 +59,8 @@ def scheduler_ready(snapshot: Snapshot, templates: TemplateCheck, *, now: dateti
     if snapshot.foreign:
         what = f"there is a {snapshot.foreign[0]} {name} that doesn't belong to this Cluster"
         return Condition(kind, "False", NAME_TAKEN, f"{what}: delete it or rename the Cluster")
+    if snapshot.cluster.suspended and snapshot.deployment is not None and not snapshot.deployment.replicas:
+        return Condition(kind, "False", SUSPENDED, "there is no scheduler while spec.suspend is true")
     if snapshot.deployment is not None and snapshot.deployment.ready and snapshot.service is not None:
         return Condition(kind, "True", "Available", f"the scheduler listens at {name}")
     refused = _still_refused(snapshot.cluster, kind)
@@ -67,7 +71,7 @@ def scheduler_ready(snapshot: Snapshot, templates: TemplateCheck, *, now: dateti
         return refused
     if troubled := _troubled(snapshot.scheduler_pods, now):
         return Condition(kind, "False", *troubled)
-    return Condition(kind, "False", "Starting", f"waiting for Deployment {name} to be available")
+    return Condition(kind, "False", STARTING, f"waiting for Deployment {name} to be available")
 
 
 def workers_ready(
@@ -75,6 +79,8 @@ def workers_ready(
 ) -> Condition:
     """`WorkersReady`: as many as are wanted; or what keeps them."""
     cluster = snapshot.cluster
+    if cluster.suspended:
+        return Condition("WorkersReady", "False", SUSPENDED, "no workers are wanted while spec.suspend is true")
     # Those that are too many are on their way out, or will be replaced.
     kind, count = "WorkersReady", f"{min(ready, cluster.replicas)} of {cluster.replicas} workers are ready"
     if snapshot.foreign and ready < cluster.replicas:
@@ -95,7 +101,7 @@ def workers_ready(
     if ready < cluster.replicas and before is not None and before.reason == ENDED_AT_ONCE and _same_spec(cluster):
         return before
     if ready < cluster.replicas:
-        return Condition(kind, "False", "Starting", count)
+        return Condition(kind, "False", STARTING, count)
     return Condition(kind, "True", "AllReady", count)
 
 

@@ -35,7 +35,18 @@ _BY_THEMSELVES = frozenset({"Ready"})
 _NEITHER = frozenset({"Idle", "Retiring"})
 """Conditions that are neither good nor bad."""
 
-_PATIENT = frozenset({"Starting", "NotCreated", "Replacing", "WaitingForIdle", "WaitingForDeletion", "TemplateRefused"})
+_PATIENT = frozenset(
+    {
+        "Starting",
+        "NotCreated",
+        "Replacing",
+        "WaitingForIdle",
+        "WaitingForDeletion",
+        "TemplateRefused",
+        "Suspended",
+        "Retiring",
+    }
+)
 """Reasons for a condition to be bad that need nobody's attention, or repeat what another condition has told."""
 
 

@@ -127,7 +127,7 @@ def _reason(entries: list[Retiring], cluster: Cluster, *, leaving: frozenset[str
         elif entry.uid in replaced:
             why = "made from an earlier template"
         else:
-            why = f"more workers than the {cluster.replicas} wanted"
+            why = f"more workers than the {cluster.wanted} wanted"
         whys.setdefault(why, []).append(entry.name)
     return "; ".join(f"{listed(pods)}: {why}" for why, pods in whys.items())
 

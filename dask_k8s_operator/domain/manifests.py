@@ -33,8 +33,12 @@ WORKER_GRACE_SECONDS = 300
 """How long a worker whose pod somebody deletes may take to hand its data over (its preStop hook retires it)."""
 
 
-def scheduler_deployment(cluster: Cluster) -> dict[str, Any]:
+def scheduler_deployment(cluster: Cluster, *, replicas: int = 1) -> dict[str, Any]:
     """The scheduler's Deployment.
+
+    Args:
+        cluster: whose it is.
+        replicas: 0 while the Cluster is suspended.
 
     Raises:
         InvalidCluster: no image for the scheduler.
@@ -57,6 +61,7 @@ def scheduler_deployment(cluster: Cluster) -> dict[str, Any]:
         "metadata": {**metadata, "annotations": annotations},
         "spec": {
             **SCHEDULER_ALONE,
+            "replicas": replicas,
             "selector": {"matchLabels": names.labels(cluster.name, names.ROLE_SCHEDULER)},
             "template": template,
         },

@@ -10,7 +10,7 @@ from dask_k8s_operator.domain import names, schedulerupdate
 from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Plan
 from dask_k8s_operator.domain.blockage import why_blocked
 from dask_k8s_operator.domain.cluster import Cluster, Retiring
-from dask_k8s_operator.domain.conditions import NO_TIME
+from dask_k8s_operator.domain.conditions import NO_TIME, scale_down_blocked
 from dask_k8s_operator.domain.handover import can_be_taken_back, learn, requests
 from dask_k8s_operator.domain.manifests import scheduler_deployment, scheduler_service, worker_pod
 from dask_k8s_operator.domain.retirement import Holdings
@@ -19,6 +19,7 @@ from dask_k8s_operator.domain.rollout import is_rolling, plain, roll
 from dask_k8s_operator.domain.scaling import scale
 from dask_k8s_operator.domain.snapshot import QUICK_EXIT
 from dask_k8s_operator.domain.status import cluster_status
+from dask_k8s_operator.domain.suspension import suspend
 from dask_k8s_operator.domain.templates import ask_again_after, with_faults
 
 if TYPE_CHECKING:
@@ -49,14 +50,19 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         return Plan(status=None, actions=(), requeue_after=RESYNC)
     templates = with_faults(snapshot.cluster, snapshot.templates)
     workers = _plan_workers(snapshot, templates, now)
-    creations = _creations(snapshot, templates, missing=workers.missing, why=workers.why_missing)
+    blocked = scale_down_blocked(snapshot.cluster, workers.retiring, workers.blocked)
+    suspension = suspend(snapshot, blocked=blocked, now=now)
+    creations = _creations(
+        snapshot, templates, missing=workers.missing, why=workers.why_missing, schedulers=suspension.schedulers
+    )
     scaling = scale(snapshot, now)
-    update = schedulerupdate.decide(snapshot, templates, now)
+    update = schedulerupdate.decide(snapshot, templates, suspension, now)
     status = cluster_status(
         snapshot,
         retiring=workers.retiring,
         missing=workers.missing,
-        blocked=workers.blocked,
+        blocked=blocked,
+        suspension=suspension,
         templates=templates,
         scaling=scaling,
         update=update,
@@ -64,7 +70,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     )
     # No event tells that what others have made is gone.
     foreign = FOREIGN if snapshot.foreign else None
-    asking = (ask_again_after(snapshot.cluster, templates, now), scaling.again, update.again, foreign)
+    asking = (ask_again_after(snapshot.cluster, templates, now), scaling.again, suspension.again, update.again, foreign)
     again = (workers.requeue_after, *asking, *_slow(snapshot, now))
     return Plan(
         status=None if status == snapshot.cluster.status else status,
@@ -76,7 +82,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
 def needs_scheduler(cluster: Cluster, worker_pods: tuple[Pod, ...]) -> bool:
     """Whether the plan depends on what the scheduler says: nothing else should wait for a slow one."""
     live = sum(pod.live for pod in worker_pods)
-    if cluster.retiring or live > cluster.replicas or any(pod.handing_over for pod in worker_pods):
+    if cluster.retiring or live > cluster.wanted or any(pod.handing_over for pod in worker_pods):
         return True
     return is_rolling(cluster, worker_pods)
 
@@ -106,7 +112,7 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
     staying = [pod for uid, pod in live.items() if uid not in {entry.uid for entry in entries}]
     resting = [pod for pod in snapshot.worker_pods if _rests(pod, snapshot.cluster, now)]
     heir = _needs_heir(snapshot, holdings)
-    target = max(snapshot.cluster.replicas, int(heir))
+    target = max(snapshot.cluster.wanted, int(heir))
     replaced = old if rolling else frozenset[str]()
     if rolling:
         leaving = sum(entry.uid in old for entry in entries)
@@ -173,7 +179,7 @@ def _needs_heir(snapshot: Snapshot, holdings: Holdings) -> bool:
     deleted or evicted, its preStop hook needs somebody to hand that to before the grace period is over.
     """
     cluster = snapshot.cluster
-    if cluster.replicas > 0 or cluster.retirement.delete_on_timeout:
+    if cluster.wanted > 0 or cluster.retirement.delete_on_timeout:
         return False  # somebody is there, or will be; or the user has said that such data may go
     return any(
         pod.handing_over and holdings.registered.get(pod.uid) and holdings.held_bytes(pod.uid) != 0
@@ -193,7 +199,9 @@ def _slow(snapshot: Snapshot, now: datetime) -> Iterator[timedelta]:
             yield left
 
 
-def _creations(snapshot: Snapshot, templates: TemplateCheck, *, missing: int, why: str) -> list[Create]:
+def _creations(
+    snapshot: Snapshot, templates: TemplateCheck, *, missing: int, why: str, schedulers: int
+) -> list[Create]:
     """What is made, of what is missing: nothing that the API server would refuse, and no half of a new Cluster."""
     found: list[Create] = []
     if snapshot.foreign:
@@ -201,17 +209,17 @@ def _creations(snapshot: Snapshot, templates: TemplateCheck, *, missing: int, wh
         # of an earlier Cluster, which go but are still there.
         return found
     if templates.against(names.ROLE_SCHEDULER, other_too=not snapshot.worker_pods) is None:
-        found += _missing_scheduler(snapshot)
+        found += _missing_scheduler(snapshot, schedulers)
     if templates.against(names.ROLE_WORKER, other_too=None in {snapshot.deployment, snapshot.service}) is None:
         found += _missing_workers(snapshot, missing, why)
     return found
 
 
-def _missing_scheduler(snapshot: Snapshot) -> list[Create]:
+def _missing_scheduler(snapshot: Snapshot, schedulers: int) -> list[Create]:
     cluster = snapshot.cluster
     missing = []
     if snapshot.deployment is None:
-        missing.append(Create(scheduler_deployment(cluster), "the Cluster has no scheduler"))
+        missing.append(Create(scheduler_deployment(cluster, replicas=schedulers), "the Cluster has no scheduler"))
     if snapshot.service is None:
         missing.append(Create(scheduler_service(cluster), "the scheduler has no Service"))
     return missing
@@ -228,7 +236,7 @@ def _why_missing(cluster: Cluster, *, heir: bool, rolling: bool) -> str:
         return "somebody deletes a pod, and nobody else is there to take its data"
     if rolling:
         return "to take the place of one that was made from an earlier template"
-    return f"fewer workers than the {cluster.replicas} wanted"
+    return f"fewer workers than the {cluster.wanted} wanted"
 
 
 def _why_goes(uid: str, replaced: frozenset[str]) -> str:

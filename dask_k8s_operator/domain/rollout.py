@@ -42,7 +42,7 @@ class Turnover:
 
 def is_rolling(cluster: Cluster, pods: tuple[Pod, ...]) -> bool:
     """Whether workers of an earlier template are to be replaced."""
-    return cluster.update.rolling and bool(outdated(cluster, pods))
+    return cluster.update.rolling and not cluster.suspended and bool(outdated(cluster, pods))
 
 
 def plain(staying: list[Pod], holdings: Holdings, *, target: int, old: frozenset[str]) -> Turnover:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dask_k8s_operator.domain.actions import DeleteCluster, Scale
 from dask_k8s_operator.domain.autoscale import Memory, Workforce, decide
 from dask_k8s_operator.domain.cluster import IdleAction
-from dask_k8s_operator.domain.conditions import Condition
+from dask_k8s_operator.domain.conditions import SUSPENDED, Condition
 from dask_k8s_operator.domain.idle import is_due, judge, sleeps, unused
 from dask_k8s_operator.domain.schedulerupdate import awaits_idleness, no_tasks_since
 from dask_k8s_operator.domain.snapshot import NotAsked, Unreachable
@@ -57,16 +57,21 @@ def question(cluster: Cluster, scheduler: Owned | None, pods: Iterable[Pod], now
     if cluster.terminating or scheduler is None or not scheduler.ready:
         return None
     restarts = awaits_idleness(cluster, scheduler)
-    if cluster.autoscale is None and (cluster.idle is None or sleeps(cluster)) and not restarts:
+    scales = cluster.autoscale is not None and not cluster.suspended
+    may_sleep = cluster.idle is not None and not sleeps(cluster) and not cluster.suspended
+    ends = cluster.suspended and not tuple(pods)
+    if not (scales or may_sleep or restarts or ends):
         return None
     learnt = _memory(cluster).learn(_workforce(cluster, pods, now), threads=None)
     submissions = is_due(cluster, now) or (restarts and no_tasks_since(cluster) is not None)
-    return Question(pace=learnt.pace if cluster.autoscale else None, submissions=submissions)
+    return Question(pace=learnt.pace if scales else None, submissions=submissions)
 
 
 def scale(snapshot: Snapshot, now: datetime) -> Scaling:
     """Decide what the Cluster is to do about its own size."""
     cluster = snapshot.cluster
+    if cluster.suspended:
+        return _rest(cluster)
     scaling = Scaling() if cluster.autoscale is None else _follow_demand(cluster.autoscale, snapshot, now)
     if cluster.idle is None:
         return scaling
@@ -83,6 +88,15 @@ def scale(snapshot: Snapshot, now: datetime) -> Scaling:
         return replace(scaling, action=DeleteCluster(cluster.uid, unused(verdict.since)))
     memory = scaling.memory.forget_levels() if scaling.memory else None
     return replace(scaling, action=Scale(0, unused(verdict.since)), memory=memory)
+
+
+def _rest(cluster: Cluster) -> Scaling:
+    """What is remembered while the Cluster is suspended: how long workers take to start."""
+    if cluster.autoscale is None:
+        return Scaling()
+    message = "the number of workers stays as it is while spec.suspend is true"
+    why_not = Condition(CONDITION, "False", SUSPENDED, message)
+    return Scaling(memory=_memory(cluster).forget_levels(), conditions=(why_not,))
 
 
 def _follow_demand(spec: Autoscale, snapshot: Snapshot, now: datetime) -> Scaling:

@@ -18,6 +18,7 @@ from dask_k8s_operator.domain.manifests import SCHEDULER_ALONE, scheduler_deploy
 from dask_k8s_operator.domain.ownership import covers, last_written, owned_fields, taken_over
 from dask_k8s_operator.domain.revision import is_scheduler_outdated, scheduler_revision
 from dask_k8s_operator.domain.snapshot import NotAsked, Unreachable
+from dask_k8s_operator.domain.wording import about
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from dask_k8s_operator.domain.cluster import Cluster
     from dask_k8s_operator.domain.snapshot import Owned, Pod, Snapshot
+    from dask_k8s_operator.domain.suspension import Suspension
     from dask_k8s_operator.domain.templates import TemplateCheck
 
 CONDITION = "SchedulerUpdated"
@@ -39,7 +41,6 @@ QUIET = timedelta(seconds=10)
 _Write = Apply | Repair | TakeOver
 
 _OTHERS = "others have changed fields that are the operator's"
-_EXACT = 10
 _UNREACHABLE = "SchedulerUnreachable"
 
 
@@ -72,12 +73,13 @@ def no_tasks_since(cluster: Cluster) -> datetime | None:
     return datetime.fromisoformat(found) if found else None
 
 
-def decide(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -> SchedulerUpdate:
+def decide(snapshot: Snapshot, templates: TemplateCheck, suspension: Suspension, now: datetime) -> SchedulerUpdate:
     """Decide what becomes of the scheduler's Deployment and Service.
 
     Args:
         snapshot: what was read.
         templates: what is known of the templates; while something is wrong with the scheduler's, it stays as it is.
+        suspension: whether there is to be a scheduler.
         now: the time.
     """
     cluster, complaint = snapshot.cluster, templates.of(names.ROLE_SCHEDULER)
@@ -92,7 +94,7 @@ def decide(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -> Sched
     writes: list[_Write | timedelta] = []
     if deployment is not None:
         # What is put back might stand against what is applied: one after the other.
-        wanted = _repair(cluster, deployment) or next(iter(update.actions), None)
+        wanted = _repair(cluster, deployment, suspension) or next(iter(update.actions), None)
         writes += _in_turn(cluster, "Deployment", deployment, wanted, now)
     if service is not None:
         wanted = _change_service(cluster, service) if complaint is None else None
@@ -114,7 +116,7 @@ def _follow(snapshot: Snapshot, found: Owned, now: datetime) -> SchedulerUpdate:
     if why is None:
         message = f"the scheduler is of revision {scheduler_revision(cluster)}"
         return SchedulerUpdate(Condition(CONDITION, "True", "UpToDate", message))
-    running = sorted(pod.name for pod in snapshot.scheduler_pods if _may_hold_keys(pod, cluster))
+    running = sorted(pod.name for pod in snapshot.scheduler_pods if may_hold_keys(pod, cluster))
     if not running:
         return _apply(cluster, found, f"{why}, and no scheduler runs that could hold anything")
     if cluster.scheduler_update is SchedulerStrategy.RECREATE:
@@ -133,7 +135,7 @@ def _follow_when_idle(snapshot: Snapshot, found: Owned, why: str, now: datetime)
         message = f"{then}, and it can't be asked for them: {reason}; to restart it all the same, delete its pod"
         return SchedulerUpdate(Condition(CONDITION, "Unknown", _UNREACHABLE, message), again=POLL)
     if work.tasks:
-        message = f"{then}; it has {_about(work.tasks)} now"
+        message = f"{then}; it has {about(work.tasks, 'task')} now"
         return SchedulerUpdate(Condition(CONDITION, "False", "WaitingForIdle", message), again=POLL)
     # Between two computations of one program, there may be none for a moment. Clocks differ: never later than now.
     since = no_tasks_since(cluster) or now
@@ -157,7 +159,7 @@ def _why_due(cluster: Cluster, deployment: Owned) -> str | None:
     return None if covers(fields, {"spec": {"template": desired["spec"]["template"]}}) else _OTHERS
 
 
-def _may_hold_keys(pod: Pod, cluster: Cluster) -> bool:
+def may_hold_keys(pod: Pod, cluster: Cluster) -> bool:
     """Whether a scheduler's pod may know of keys: its process runs, and clients and workers may have found it."""
     if not pod.live or not pod.started:
         return False
@@ -165,22 +167,26 @@ def _may_hold_keys(pod: Pod, cluster: Cluster) -> bool:
 
 
 def _apply(cluster: Cluster, found: Owned, why: str) -> SchedulerUpdate:
-    action = Apply(scheduler_deployment(cluster), found.uid, found.resource_version, why)
+    # What is repaired comes before: by now, there are as many as there are to be.
+    desired = scheduler_deployment(cluster, replicas=found.replicas)
+    action = Apply(desired, found.uid, found.resource_version, why)
     return SchedulerUpdate(Condition(CONDITION, "False", "Replacing", f"{why}: it is replaced now"), (action,))
 
 
-def _repair(cluster: Cluster, found: Owned) -> Repair | None:
+def _repair(cluster: Cluster, found: Owned, suspension: Suspension) -> Repair | None:
     """What puts a Deployment back without touching its pod template."""
     labels = names.labels(cluster.name, names.ROLE_SCHEDULER)
+    alone = {**SCHEDULER_ALONE, "replicas": suspension.schedulers}
     strategy = found.spec.get("strategy", SCHEDULER_ALONE["strategy"])
-    alone = {"replicas": found.spec.get("replicas", 1), "strategy": {"type": strategy["type"]}} == SCHEDULER_ALONE
-    if alone and labels.items() <= found.metadata.get("labels", labels).items():
+    is_alone = {"replicas": found.replicas, "strategy": {"type": strategy["type"]}} == alone
+    if is_alone and labels.items() <= found.metadata.get("labels", labels).items():
         return None
     # What belongs to another type of strategy must go with it.
     strategy = {**SCHEDULER_ALONE["strategy"], "rollingUpdate": None}
-    patch = {"metadata": {"labels": labels}, "spec": {**SCHEDULER_ALONE, "strategy": strategy}}
+    patch = {"metadata": {"labels": labels}, "spec": {**alone, "strategy": strategy}}
     name = names.scheduler_name(cluster.name)
-    return Repair("Deployment", name, patch, found.uid, found.resource_version, _OTHERS)
+    why = _OTHERS if bool(found.replicas) == bool(suspension.schedulers) else suspension.why
+    return Repair("Deployment", name, patch, found.uid, found.resource_version, why)
 
 
 def _change_service(cluster: Cluster, found: Owned) -> Apply | None:
@@ -222,11 +228,3 @@ def _still_refused(cluster: Cluster, actions: Sequence[_Write]) -> Condition | N
         return None
     found = (c for c in cluster.status.get("conditions", ()) if (c["type"], c["reason"]) == (CONDITION, CHANGE_REFUSED))
     return next(map(Condition.from_status, found), None)
-
-
-def _about(tasks: int) -> str:
-    """A number of tasks that isn't another one at each look."""
-    if tasks < _EXACT:
-        return "1 task" if tasks == 1 else f"{tasks} tasks"
-    size = 10 ** (len(str(tasks)) - 1)
-    return f"about {tasks // size * size} tasks"

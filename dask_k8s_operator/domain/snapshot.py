@@ -161,6 +161,11 @@ class Owned:
         )
 
     @property
+    def replicas(self) -> int:
+        """For a Deployment, how many schedulers it is to have."""
+        return int(self.spec.get("replicas", 1))
+
+    @property
     def uid(self) -> str:
         """Its uid: a later object of the same name is another one."""
         return str(self.metadata["uid"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.domain import conditions, names, schedulerupdate
-from dask_k8s_operator.domain.conditions import CREATION_REFUSED, PROGRESSING, Condition
+from dask_k8s_operator.domain.conditions import CREATION_REFUSED, PROGRESSING, SUSPENDED, Condition
 from dask_k8s_operator.domain.revision import (
     first_revision,
     first_scheduler_revision,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dask_k8s_operator.domain.scaling import Scaling
     from dask_k8s_operator.domain.schedulerupdate import SchedulerUpdate
     from dask_k8s_operator.domain.snapshot import Snapshot
+    from dask_k8s_operator.domain.suspension import Suspension
     from dask_k8s_operator.domain.templates import TemplateCheck
 
 
@@ -64,7 +65,8 @@ def cluster_status(
     *,
     retiring: Sequence[Retiring],
     missing: int,
-    blocked: str | None,
+    blocked: Condition,
+    suspension: Suspension,
     templates: TemplateCheck,
     scaling: Scaling,
     update: SchedulerUpdate,
@@ -76,7 +78,8 @@ def cluster_status(
         snapshot: what was read.
         retiring: the pods that are to be remembered as on their way out.
         missing: how many workers are about to be created.
-        blocked: why a scale-down doesn't go on.
+        blocked: whether a scale-down doesn't go on.
+        suspension: how far the Cluster is suspended.
         templates: what is known of the templates.
         scaling: what the Cluster is to do about its own size.
         update: what is to be done with the scheduler that is there.
@@ -87,19 +90,19 @@ def cluster_status(
     ready = sum(pod.ready for pod in live)
     entries = [entry.to_status() for entry in retiring]
     scheduler_ready = conditions.scheduler_ready(snapshot, templates, now=now)
-    scale_down = conditions.scale_down_blocked(cluster, retiring, blocked)
     workers_ready = conditions.workers_ready(snapshot, ready=ready, missing=missing, templates=templates, now=now)
     told = [
         conditions.ready(scheduler_ready, workers_ready),
         scheduler_ready,
         workers_ready,
-        conditions.progressing(snapshot, missing=missing, templates=templates, blocked=scale_down, now=now),
+        conditions.progressing(snapshot, missing=missing, templates=templates, blocked=blocked, now=now),
         update.condition,
         conditions.template_valid(snapshot, missing=missing, templates=templates),
         conditions.retiring(retiring),
-        scale_down,
+        blocked,
         conditions.handover_possible(snapshot),
         *scaling.conditions,
+        *([suspension.condition] if suspension.condition else []),
     ]
     return {
         "observedGeneration": cluster.generation,
@@ -107,7 +110,7 @@ def cluster_status(
         "scheduler": {
             "address": names.scheduler_address(cluster.name, cluster.namespace),
             "dashboard": names.dashboard_address(cluster.name, cluster.namespace),
-            "state": "Ready" if scheduler_ready.status == "True" else "Pending",
+            "state": _scheduler_state(scheduler_ready),
             "revision": scheduler_revision(cluster),
             "firstRevision": first_scheduler_revision(cluster),
             **({} if update.no_tasks_since is None else {"noTasksSince": update.no_tasks_since.isoformat()}),
@@ -126,6 +129,12 @@ def cluster_status(
         **({} if scaling.idle_since is None else {"idleSince": scaling.idle_since.isoformat()}),
         "conditions": conditions.as_written(cluster.status, told, generation=cluster.generation, now=now),
     }
+
+
+def _scheduler_state(found: Condition) -> str:
+    if found.status == "True":
+        return "Ready"
+    return SUSPENDED if found.reason == SUSPENDED else "Pending"
 
 
 def with_refusals(status: Mapping[str, Any], refusals: Iterable[Refusal], *, now: datetime) -> dict[str, Any]:

@@ -16,6 +16,9 @@ _PATIENT = frozenset({STARTING, "NotCreated"})
 
 _WORDS: tuple[tuple[str, str, frozenset[str] | None, str], ...] = (
     ("TemplateValid", "False", None, "Invalid"),
+    ("Suspended", "True", None, "Suspended"),
+    ("Suspended", "False", frozenset({"Retiring"}), "Suspending"),
+    ("Suspended", "False", None, "Blocked"),
     ("Progressing", "False", None, "Stalled"),
     ("SchedulerUpdated", "False", frozenset({"ChangeRefused"}), "Stalled"),
     ("ScaleDownBlocked", "True", None, "Blocked"),

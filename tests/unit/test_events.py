@@ -84,6 +84,9 @@ def test_nothing_happened() -> None:
         ),
         ([], [condition("ScaleDownBlocked", "False")], []),
         ([], [condition("Idle", "False", "InUse")], []),
+        ([], [condition("Suspended", "True", "Suspended"), condition("WorkersReady", "False", "Suspended")], []),
+        ([], [condition("Suspended", "False", "Retiring")], []),
+        ([], [condition("Suspended", "False", "DataHeld")], [Event("Warning", "DataHeld", "because")]),
         ([], [condition("Retiring", "True", "HandingOver")], []),
         ([], [condition("Progressing", "True", "RolloutComplete")], []),
         (

@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from dask_k8s_operator.domain.actions import Create
 from dask_k8s_operator.domain.cluster import Retirement
 from dask_k8s_operator.domain.planner import POLL, needs_scheduler
 from dask_k8s_operator.domain.snapshot import Detail, Listed, SchedulerView, Worker
-from tests.unit.builders import DOWN, address, cluster, created, decide, deleted, pending, pod, workers
+from tests.unit.builders import DOWN, address, cluster, created, decide, deleted, of_kind, pending, pod, workers
 
 DELETE = Retirement(drain=timedelta(0), timeout=timedelta(minutes=1), delete_on_timeout=True)
 LEAVING = pod("a", terminating=True)
@@ -26,6 +27,8 @@ def test_it_is_made(scheduler: SchedulerView) -> None:
     assert needs_scheduler(cluster(0), (LEAVING,))
     decided = decide([LEAVING], replicas=0, scheduler=scheduler)
     assert created(decided) == ["Pod"]
+    reasons = {action.reason for action in of_kind(Create, decided.actions)}
+    assert reasons == {"somebody deletes a pod, and nobody else is there to take its data"}
     assert decided.requeue_after == POLL
 
 

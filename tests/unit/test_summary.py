@@ -43,6 +43,9 @@ def _summary(*changed: tuple[str, str, str]) -> str:
         ([("Progressing", "False", "Stalled"), ("WorkersReady", "False", "Unschedulable")], "Stalled"),
         ([("TemplateValid", "False", "TemplateInvalid"), ("Progressing", "False", "Stalled")], "Invalid"),
         ([("TemplateValid", "Unknown", "NotChecked")], "Running"),
+        ([("Suspended", "True", "Suspended"), ("SchedulerReady", "False", "Suspended")], "Suspended"),
+        ([("Suspended", "False", "Retiring"), ("Retiring", "True", "HandingOver")], "Suspending"),
+        ([("Suspended", "False", "DataHeld")], "Blocked"),
         ([("Autoscaling", "Unknown", "SchedulerUnreachable")], "Running"),
     ],
 )

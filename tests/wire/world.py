@@ -34,24 +34,32 @@ class World:
         metadata: Mapping[str, Any] | None = None,
         autoscale: Mapping[str, Any] | None = None,
         idle: Mapping[str, Any] | None = None,
+        suspend: bool = False,
     ) -> None:
         """Make the Cluster before anybody watches."""
         workers = {"replicas": replicas} | ({"autoscale": autoscale} if autoscale else {})
+        further = ({"idle": idle} if idle else {}) | ({"suspend": True} if suspend else {})
         self._api.add(
             CLUSTERS,
             {
                 "apiVersion": names.API_VERSION,
                 "kind": names.KIND,
                 "metadata": {"name": CLUSTER, **(metadata or {})},
-                "spec": {"image": "dask:1", "workers": workers} | ({"idle": idle} if idle else {}),
+                "spec": {"image": "dask:1", "workers": workers} | further,
             },
         )
 
     async def scale(self, replicas: int) -> None:
         """`kubectl scale`."""
+        await self._edit({"workers": {"replicas": replicas}})
+
+    async def suspend(self, *, wanted: bool) -> None:
+        """`kubectl patch` of spec.suspend."""
+        await self._edit({"suspend": wanted})
+
+    async def _edit(self, spec: Mapping[str, Any]) -> None:
         generation = self.cluster["metadata"]["generation"] + 1
-        change = {"metadata": {"generation": generation}, "spec": {"workers": {"replicas": replicas}}}
-        await self._api.change(CLUSTERS, CLUSTER, change)
+        await self._api.change(CLUSTERS, CLUSTER, {"metadata": {"generation": generation}, "spec": spec})
 
     @property
     def cluster(self) -> dict[str, Any]:
@@ -89,6 +97,13 @@ class World:
             labels = names.labels(CLUSTER, names.ROLE_SCHEDULER)
             self._api.add(PODS, {"metadata": {"name": SCHEDULER_POD, "labels": labels}, "status": state})
         await self._api.change(DEPLOYMENTS, name, {"status": {"availableReplicas": 1}})
+
+    async def stop_scheduler(self) -> None:
+        """What they do once the Deployment is to have no pod."""
+        name = names.scheduler_name(CLUSTER)
+        await self._api.until(lambda: self._api.one(DEPLOYMENTS, name)["spec"]["replicas"] == 0, "none is wanted")
+        await self.delete(PODS, SCHEDULER_POD)
+        await self._api.change(DEPLOYMENTS, name, {"status": {"availableReplicas": 0}})
 
     async def start_workers(self) -> list[str]:
         """What kubelets do with worker pods: run them; and their workers register."""
