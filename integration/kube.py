@@ -134,9 +134,9 @@ class Kube:
 
     def _refuse_others(self) -> None:
         found = self.run("get", "namespace", self.namespace, "--ignore-not-found", "--output=json").strip()
-        if found and existing.NAMESPACE_LABEL not in (labels := json.loads(found)["metadata"].get("labels", {})):
+        if found and existing.CHECKOUT_LABEL not in (labels := json.loads(found)["metadata"].get("labels", {})):
             raise NotOurs(f"there is a namespace {self.namespace}, and it is none that this project's tools have made")
-        if found and (theirs := labels[existing.NAMESPACE_LABEL]) != Paths.here().key:
+        if found and (theirs := labels[existing.CHECKOUT_LABEL]) != Paths.here().key:
             raise NotOurs(f"the namespace {self.namespace} belongs to another checkout, {theirs}")
 
     def get(self, kind: str, name: str) -> Manifest:

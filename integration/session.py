@@ -138,12 +138,10 @@ def _is_established(kube: Kube) -> bool:
 def _install(session: Session, image: str, namespaces: Sequence[str]) -> dict[str, str]:
     arguments = ["run", "--lease=dask-operator", *(f"--namespace={namespace}" for namespace in namespaces)]
     labels = {SESSION_LABEL: session.name}
-    ours = {**labels, existing.NAMESPACE_LABEL: Paths.here().key}
+    ours = {**labels, existing.CHECKOUT_LABEL: Paths.here().key}
     patches = [
         _replace("Deployment", "/spec/template/spec/containers/0/args", arguments),
-        _add_labels("ClusterRole", labels),
-        _add_labels("ClusterRoleBinding", labels),
-        _add_labels("Namespace", ours),
+        *(add_labels(kind, ours) for kind in ("ClusterRole", "ClusterRoleBinding", "Namespace")),
     ]
     folder = CHECKOUT / "deploy" / "all-namespaces"
     kube = Kube(session.name)
@@ -163,7 +161,8 @@ def _replace(kind: str, path: str, value: object) -> Manifest:
     return {"target": {"kind": kind}, "patch": json.dumps([{"op": "replace", "path": path, "value": value}])}
 
 
-def _add_labels(kind: str, labels: dict[str, str]) -> Manifest:
+def add_labels(kind: str, labels: dict[str, str]) -> Manifest:
+    """A patch for kustomize that puts labels on all objects of a kind, which have some already."""
     changes = [
         {"op": "add", "path": f"/metadata/labels/{key.replace('/', '~1')}", "value": value}
         for key, value in labels.items()

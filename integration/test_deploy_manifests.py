@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from integration.cluster import existing
+from integration.cluster.paths import Paths
 from integration.dask_cluster import CHECKOUT, DaskCluster, install_operator
 from integration.kube import Kube, overlay
-from integration.session import InstalledOperator
+from integration.session import InstalledOperator, add_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,11 +47,15 @@ def test_an_operator_for_all_namespaces(unattended: Kube, images: Images) -> Non
     """It would look after the Clusters of other tests, too."""
     with _further_namespace(unattended, "-op") as home, ExitStack() as afterwards:
         suffix = f"-{home.namespace}"
-        for kind in ("clusterrole", "clusterrolebinding"):
+        ours = {existing.CHECKOUT_LABEL: Paths.here().key}
+        for kind in ("ClusterRole", "ClusterRoleBinding"):
             afterwards.callback(home.run, "delete", kind, f"dask-operator{suffix}", "--ignore-not-found")
+        patches = [add_labels(kind, ours) for kind in ("ClusterRole", "ClusterRoleBinding", "Namespace")]
         folder, used = CHECKOUT / "deploy" / "all-namespaces", {"dask-k8s-operator": images.operator}
         # Neither may the namespace of another installation become this one, nor its ClusterRole.
-        with overlay(folder, namespace=home.namespace, name_suffix=suffix, images=used) as kustomization:
+        with overlay(
+            folder, namespace=home.namespace, name_suffix=suffix, images=used, patches=patches
+        ) as kustomization:
             home.apply_kustomization(kustomization)
         name = f"dask-operator{suffix}"
         home.run("rollout", "status", f"deployment/{name}", "--timeout=60s")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from integration.cluster import existing
+from integration.cluster.paths import Paths
 from integration.dask_cluster import CHECKOUT, DaskCluster, apply_example
 from integration.kube import overlay
 
@@ -77,7 +79,8 @@ def test_the_api_server_takes_what_we_ship(kube: Kube, folder: str) -> None:
 def priority_class(kube: Kube) -> Iterator[str]:
     """A PriorityClass of the test's own; they belong to no namespace."""
     name = f"scheduler-{kube.namespace}"
-    kube.run("create", "priorityclass", name, "--value=10")
+    metadata = {"name": name, "labels": {existing.CHECKOUT_LABEL: Paths.here().key}}
+    kube.apply({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": metadata, "value": 10})
     yield name
     kube.delete("priorityclass", name)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from integration.cluster import foreground
 from integration.cluster.command import call, environment
-from integration.cluster.progress import step
+from integration.cluster.progress import say, step
 from integration.cluster.provider import Images, ProviderError, Verdict
 
 if TYPE_CHECKING:
@@ -18,15 +18,18 @@ if TYPE_CHECKING:
 
     from integration.cluster.paths import Paths
 
-NAMESPACE_LABEL = "dask-k8s-operator.test-cluster"
-"""On every namespace that the tests and the demo make; its value is the key of the checkout's cluster."""
+CHECKOUT_LABEL = "dask-k8s-operator.test-cluster"
+"""On every namespace that the tests and the demo make, and on what is in none, except the CustomResourceDefinition; its
+value is the key of the checkout's cluster."""
 
 OPERATOR_IMAGE_VARIABLE = "DASK_K8S_TEST_OPERATOR_IMAGE"
 DASK_IMAGE_VARIABLE = "DASK_K8S_TEST_DASK_IMAGE"
 
 _ANSWER_SECONDS = 10
 _REMOVAL_SECONDS = 600  # a namespace goes when its pods' grace periods are over
-# What the tests and the demo do: one right a line, as `kubectl auth can-i` takes it.
+_DEFINITION = ("customresourcedefinitions.apiextensions.k8s.io", "clusters.dask.charmtx.com")
+_OURS = "namespaces,clusterroles,clusterrolebindings,priorityclasses"
+# What the tests and the demo do: one right a line.
 _RIGHTS = (
     ("create", "namespaces"),
     ("delete", "namespaces"),
@@ -34,18 +37,28 @@ _RIGHTS = (
     ("create", "clusters.dask.charmtx.com"),
     ("create", "pods"),
     ("create", "pods/exec"),
+    ("create", "pods/eviction"),
     ("create", "services"),
+    ("create", "services/proxy"),
     ("create", "serviceaccounts"),
     ("create", "deployments.apps"),
     ("create", "poddisruptionbudgets.policy"),
+    ("create", "horizontalpodautoscalers.autoscaling"),
+    ("create", "leases.coordination.k8s.io"),
+    ("create", "priorityclasses.scheduling.k8s.io"),
+    ("delete", "priorityclasses.scheduling.k8s.io"),
     ("create", "roles.rbac.authorization.k8s.io"),
     ("create", "rolebindings.rbac.authorization.k8s.io"),
+    ("create", "clusterroles.rbac.authorization.k8s.io"),
+    ("delete", "clusterroles.rbac.authorization.k8s.io"),
+    ("create", "clusterrolebindings.rbac.authorization.k8s.io"),
+    ("delete", "clusterrolebindings.rbac.authorization.k8s.io"),
 )
 
 
 def namespace(name: str, *, paths: Paths) -> dict[str, Any]:
     """The manifest of a namespace that `Existing.down` removes."""
-    metadata = {"name": name, "labels": {NAMESPACE_LABEL: paths.key}}
+    metadata = {"name": name, "labels": {CHECKOUT_LABEL: paths.key}}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
@@ -89,17 +102,23 @@ class Existing:
                 f"the user of {self._kubeconfig} may not, in every namespace: {', '.join(denied)}; "
                 "use the kubeconfig of an administrator"
             )
+        if self._kubectl("get", *_DEFINITION, "--ignore-not-found", "--output=name").strip():
+            say(
+                f"{_DEFINITION[1]} is defined there already: the definition of this checkout takes its place, and stays"
+            )
 
     def down(self) -> None:
-        """Remove the namespaces that were made from this checkout, with all that is in them; nothing else.
+        """Remove what was made from this checkout: namespaces with all that is in them, and what is in none.
+
+        The CustomResourceDefinition stays: with it, all Clusters would go.
 
         Raises:
             ProviderError: they did not go, or the cluster does not answer.
         """
-        ours = f"{NAMESPACE_LABEL}={self._paths.key}"
-        if self._kubectl("get", "namespaces", f"--selector={ours}", "--output=name").strip():
+        ours = f"--selector={CHECKOUT_LABEL}={self._paths.key}"
+        if self._kubectl("get", _OURS, ours, "--output=name").strip():
             with step("Removing our namespaces"):
-                self._kubectl("delete", "namespaces", f"--selector={ours}", f"--timeout={_REMOVAL_SECONDS}s")
+                self._kubectl("delete", _OURS, ours, f"--timeout={_REMOVAL_SECONDS}s")
 
     def running(self) -> bool:
         """Whether its API server answers."""
@@ -150,9 +169,13 @@ class Existing:
         self._kubectl("get", "--raw=/version", f"--request-timeout={_ANSWER_SECONDS}s")
 
     def _may(self, right: tuple[str, str]) -> bool:
+        verb, kind = right
+        resource, _, subresource = kind.partition("/")
+        # What follows a slash would be the name of an object.
+        of_it = (f"--subresource={subresource}",) if subresource else ()
         # Its exit status is the same for "no" and for an error.
         try:
-            return self._kubectl("auth", "can-i", *right, "--all-namespaces").strip() == "yes"
+            return self._kubectl("auth", "can-i", verb, resource, *of_it, "--all-namespaces").strip() == "yes"
         except ProviderError:
             return False
 

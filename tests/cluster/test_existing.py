@@ -64,26 +64,36 @@ def test_it_is_not_taken_without_kubectl(cluster: Existing, monkeypatch: pytest.
 def test_up_only_asks(kubectl: Kubectl, cluster: Existing, paths: Paths) -> None:
     cluster.up()
     asked = {" ".join(call[1:3]) for call in kubectl.calls()}
-    assert asked == {"get --raw=/version", "auth can-i"}
+    assert asked == {"get --raw=/version", "auth can-i", "get customresourcedefinitions.apiextensions.k8s.io"}
     assert not paths.state.exists()
+
+
+@pytest.mark.parametrize(("found", "said"), [("", False), ("customresourcedefinition/clusters.dask.charmtx.com", True)])
+def test_up_says_that_a_definition_of_the_users_will_be_replaced(
+    kubectl: Kubectl, cluster: Existing, capsys: pytest.CaptureFixture[str], found: str, *, said: bool
+) -> None:
+    kubectl.answer("get customresourcedefinitions.apiextensions.k8s.io clusters.dask.charmtx.com", found)
+    cluster.up()
+    assert ("the definition of this checkout takes its place" in capsys.readouterr().err) is said
 
 
 def test_up_names_the_rights_that_are_missing(kubectl: Kubectl, cluster: Existing) -> None:
     kubectl.answer("can-i create namespaces", "no", status=1)
-    kubectl.answer("can-i create pods/exec", "no", status=1)
+    kubectl.answer("can-i create pods --subresource=exec", "no", status=1)
     with pytest.raises(ProviderError, match="may not, in every namespace: create namespaces, create pods/exec; use"):
         cluster.up()
 
 
-def test_down_removes_its_own_namespaces_alone(kubectl: Kubectl, cluster: Existing, paths: Paths) -> None:
+def test_down_removes_its_own_alone(kubectl: Kubectl, cluster: Existing, paths: Paths) -> None:
     made = namespace("demo", paths=paths)
     assert made["metadata"]["labels"] == {"dask-k8s-operator.test-cluster": "0123abcd"}
-    kubectl.answer("get namespaces", "namespace/demo")
+    kubectl.answer("get namespaces", "namespace/demo\nclusterrole.rbac.authorization.k8s.io/dask-operator-it-1")
     cluster.down()
     ours = "--selector=dask-k8s-operator.test-cluster=0123abcd"
     looked, removed = kubectl.calls()
-    assert looked[1:4] == ["get", "namespaces", ours]
-    assert removed[1:4] == ["delete", "namespaces", ours]
+    kinds = "namespaces,clusterroles,clusterrolebindings,priorityclasses"
+    assert looked[1:4] == ["get", kinds, ours]
+    assert removed[1:4] == ["delete", kinds, ours]
 
 
 def test_down_where_nothing_is_left(kubectl: Kubectl, cluster: Existing) -> None:

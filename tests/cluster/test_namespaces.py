@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from integration.cluster.existing import NAMESPACE_LABEL
+from integration.cluster.existing import CHECKOUT_LABEL
 from integration.cluster.paths import Paths
 from integration.kube import Kube, NotOurs
 from tests.cluster.fake_kubectl import Kubectl, put_on_path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-in for kubectl is a script")
 
-OURS = {NAMESPACE_LABEL: Paths.here().key}
+OURS = {CHECKOUT_LABEL: Paths.here().key}
 KUBE = Kube("team")
 
 
@@ -41,7 +41,7 @@ def _verbs(kubectl: Kubectl) -> list[str]:
     [
         (None, "none that this project's tools have made"),
         ({"team": "a"}, "none that this project's tools have made"),
-        ({NAMESPACE_LABEL: "ffffffff"}, "belongs to another checkout, ffffffff"),
+        ({CHECKOUT_LABEL: "ffffffff"}, "belongs to another checkout, ffffffff"),
     ],
 )
 def test_somebody_elses_is_left_alone(kubectl: Kubectl, labels: dict[str, str] | None, complaint: str) -> None:
