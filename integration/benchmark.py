@@ -46,7 +46,7 @@ def main(workers: int, rounds: int) -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
             contextlib.redirect_stdout(io.StringIO()),  # the operator's log, which tests show
-            operator_process.running(kube, Path(folder), "--scheduler-access=direct"),
+            operator_process.running(kube, Path(folder), operator_process.best_access()),
         ):
             medians = _compare(kube, workers=workers, rounds=rounds)
         click.echo(json.dumps({"workers": workers, "rounds": rounds, **medians}))

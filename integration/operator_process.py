@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -80,6 +81,15 @@ class OperatorProcess:
         """Send SIGKILL, where it still runs, and wait for its end."""
         self._process.kill()
         self._process.wait()
+
+
+def best_access() -> str:
+    """The option for reaching schedulers directly where that can be done from here, else through the API server."""
+    try:
+        socket.getaddrinfo("kubernetes.default.svc", None)
+    except OSError:
+        return "--scheduler-access=proxy"
+    return "--scheduler-access=direct"
 
 
 @contextmanager

@@ -30,12 +30,12 @@ RUN_OUT_SECONDS = LEASE_SECONDS + 15.0
 
 def test_the_second_takes_over_in_the_middle_of_a_scale_down(unattended: Kube, images: Images, tmp_path: Path) -> None:
     with (
-        operator_process.running(unattended, tmp_path, LEASE, "--scheduler-access=direct") as first,
+        operator_process.running(unattended, tmp_path, LEASE, operator_process.best_access()) as first,
         ExitStack() as others,
     ):
         first.wait_logged(LEADS)
         second = others.enter_context(
-            operator_process.running(unattended, tmp_path, LEASE, "--scheduler-access=direct")
+            operator_process.running(unattended, tmp_path, LEASE, operator_process.best_access())
         )
         cluster = DaskCluster(unattended, "dask").apply(images.dask, replicas=3)
         with cluster.client(images.dask) as agent:
@@ -53,7 +53,7 @@ def test_the_second_takes_over_in_the_middle_of_a_scale_down(unattended: Kube, i
             assert agent.audit().intact, agent.audit()
             # One that is told to end gives the Lease back, so that the next one need not wait for its end.
             third = others.enter_context(
-                operator_process.running(unattended, tmp_path, LEASE, "--scheduler-access=direct")
+                operator_process.running(unattended, tmp_path, LEASE, operator_process.best_access())
             )
             third.wait_logged("waiting for the Lease")
             stopped = time.monotonic()
@@ -66,8 +66,8 @@ def test_the_second_takes_over_in_the_middle_of_a_scale_down(unattended: Kube, i
 
 def test_two_that_both_act_lose_nothing_and_agree(unattended: Kube, images: Images, tmp_path: Path) -> None:
     with (
-        operator_process.running(unattended, tmp_path, "--scheduler-access=direct"),
-        operator_process.running(unattended, tmp_path, "--scheduler-access=direct"),
+        operator_process.running(unattended, tmp_path, operator_process.best_access()),
+        operator_process.running(unattended, tmp_path, operator_process.best_access()),
     ):
         cluster = DaskCluster(unattended, "dask").apply(images.dask, replicas=2)
         with cluster.client(images.dask) as agent:
