@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -132,6 +133,37 @@ def test_a_completed_worker_is_replaced(kube: Kube, images: Images, beside: tupl
         cluster.wait_settled(2)
         agent.wait_for_workers(2)
         assert agent.audit().intact, agent.audit()
+
+
+def test_a_failed_worker_pod_is_replaced(kube: Kube, images: Images) -> None:
+    """The kubelet ends a pod at its deadline, and doesn't start it again."""
+    cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=2)
+    with cluster.client(images.dask) as agent:
+        agent.hold(scattered=0, computed=20)
+        victim = min(_names(cluster))
+        uid = kube.get("pod", victim)["metadata"]["uid"]
+        kube.run("patch", "pod", victim, "--patch", json.dumps({"spec": {"activeDeadlineSeconds": 1}}))
+        kube.wait(f"{victim} is gone", partial(_is_gone, victim), timeout=180)
+        assert "DeadlineExceeded" in kube.run("get", "events", f"--field-selector=involvedObject.uid={uid}")
+        _is_whole_again(cluster, agent)
+
+
+def test_a_worker_pod_deleted_by_force_is_replaced(kube: Kube, images: Images) -> None:
+    """Its worker gets no time to hand anything over; what it had computed is computed again."""
+    cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=2)
+    with cluster.client(images.dask) as agent:
+        agent.hold(scattered=0, computed=20)
+        victim = min(_names(cluster))
+        kube.delete("pod", victim, "--grace-period=0", "--force")
+        _is_whole_again(cluster, agent)
+        assert victim not in _names(cluster)
+
+
+def _is_whole_again(cluster: DaskCluster, agent: Agent) -> None:
+    cluster.wait_settled(2)
+    agent.wait_for_workers(2)
+    audit = agent.audit()
+    assert (audit.held, audit.lost, audit.wrong) == (20, (), ()), audit
 
 
 def _retire(agent: Agent, kube: Kube, pod: str) -> None:

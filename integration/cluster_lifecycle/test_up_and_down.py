@@ -67,6 +67,21 @@ def test_up_again_changes_nothing_and_down_leaves_nothing(cluster: Cluster) -> N
     cluster.provider.down()  # again: there is nothing to do
 
 
+@pytest.mark.alone
+def test_a_second_up_is_quick_and_one_on_a_running_cluster_nearly_at_once(cluster: Cluster) -> None:
+    """By the command line, both images included: what takes long is in the cache since an earlier one."""
+    for limit in (60, 5):
+        began = time.monotonic()
+        process = cluster.command("up", "--yes")
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors
+        assert "Building" not in errors
+        seconds = time.monotonic() - began
+        # Others that want the processors, too, get their share.
+        busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        assert seconds < limit * busy, f"{seconds:.1f} s, {busy:.1f} times as busy as can be:\n{errors}"
+
+
 def test_a_killed_node_takes_everything_with_it_and_up_starts_afresh(cluster: Cluster) -> None:
     trace = up_with_a_pod(cluster)
     os.kill(the_node(cluster).outer.pid, signal.SIGKILL)

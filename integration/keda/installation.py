@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from integration.cluster import binaries, definitions
 from integration.cluster.cache import digest, once
-from integration.cluster.command import call
+from integration.cluster.command import bound, call
 from integration.cluster.progress import step
 from integration.cluster.provider import ProviderError
 from integration.cluster.static_images import write_archive
@@ -73,6 +73,6 @@ def _build(target: Path, *, cache: Path, key: str) -> None:
     programs = target.with_name("programs")
     env = {"GOBIN": str(programs), "CGO_ENABLED": "0"}
     with step("Building KEDA from its Go modules (20 to 40 min the first time)"):
-        call([go, "install", "-ldflags", "-s -w", "tool"], cwd=MODULE, env=env)
+        call(bound([go, "install", "-ldflags", "-s -w", "tool"]), cwd=MODULE, env=env)
     files = {name: programs / program for name, program in _PROGRAMS.items()}
     write_archive(target, reference=f"localhost/keda:{key}", programs=files, settings={"User": "1000:1000"})
