@@ -80,10 +80,11 @@ def requests(
     copy at once, seeing that of the first (`distributed.active_memory_manager.RetireWorker`, as of 2026.3;
     `tests/dask/test_overlapping_calls.py` shows it).
 
-    One exception: a call that a frozen worker blocks, which can take minutes, holds nobody else up. Such a worker isn't
-    finished with. But no two calls ever name the same worker: if both failed, the later one would put it back into the
-    state that the earlier one had put it into, and it would stay `closing_gracefully`. What frees such a worker is to
-    be retired again once somebody else can take its data.
+    One exception: a call that only frozen workers keep from ending, which can take minutes, holds nobody else up. Such
+    workers aren't finished with, unlike others that the same call names: their data may be moving. But no two calls
+    ever name the same worker: if both failed, the later one would put it back into the state that the earlier one had
+    put it into, and it would stay `closing_gracefully`. What frees such a worker is to be retired again once somebody
+    else can take its data.
 
     Args:
         entries: the pods that are to go and can't be deleted yet.
@@ -95,7 +96,7 @@ def requests(
         replaced: uids of pods that others, made from a later template, take the place of.
     """
     entries = list(entries)
-    if calls.in_flight - calls.stalled or (calls.stalled and not calls.stalled & holdings.silent):
+    if (calls.in_flight & holdings.addresses) - (calls.stalled & holdings.silent):
         return Requests({}, ())
     peers = digest(holdings.addresses - holdings.addresses_of(entry.uid for entry in entries))
     due = [

@@ -97,6 +97,29 @@ def test_a_call_that_takes_long_is_passed_by_only_if_its_worker_is_silent(silent
     assert asked(decided) == (addresses("c") if goes_on else frozenset())
 
 
+@pytest.mark.parametrize(
+    ("listed", "stalled", "goes_on"),
+    [
+        pytest.param("abcd", "bd", False, id="the data of d may be moving"),
+        pytest.param("abc", "bd", True, id="d is through"),
+        pytest.param("abcd", "b", False, id="d was asked for just now"),
+    ],
+)
+def test_a_call_that_names_another_worker_besides_the_silent_one_goes_on(
+    listed: str, stalled: str, *, goes_on: bool
+) -> None:
+    """One frozen worker says nothing about the others in its call."""
+    calls = RetireCalls(in_flight=addresses("bd"), stalled=addresses(stalled))
+    decided = decide(
+        (*pods("abd"), LEAVING),
+        replicas=1,
+        scheduler=detailed(listed, silent="b"),
+        retiring=[entry("b", asked=-20), entry("d", asked=-20)],
+        calls=calls,
+    )
+    assert asked(decided) == (addresses("c") if goes_on else frozenset())
+
+
 def test_of_all_one_is_left_to_take_the_data_and_that_one_stays_anyway() -> None:
     both = (pod("a"), pod("b", terminating=True))
     decided = decide(both, replicas=0, scheduler=workers("ab"))
