@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dask_k8s_operator.clients.scheduler import SchedulerApiMissing, SchedulerClient, SchedulerError
-from dask_k8s_operator.domain.snapshot import Detail, Listed
+from dask_k8s_operator.clients.schedulerrpc import SchedulerRpcUnusable
+from dask_k8s_operator.domain.snapshot import Detail, Listed, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -71,14 +72,17 @@ class Scheduler:
                 raise
             return await self._rpc.retire(addresses)
 
-    async def _detail(self, drained: Collection[str]) -> Detail | None:
+    async def _detail(self, drained: Collection[str]) -> Detail | Unreachable | None:
         if self._rpc is None:
             return None
         try:
             return await self._rpc.detail(drained)
-        except SchedulerError as error:
+        except SchedulerRpcUnusable as error:
             logger.debug("going on without the RPC port: %s", error)
             return None
+        except SchedulerError as error:
+            logger.debug("no answer from the RPC port: %s", error)
+            return Unreachable(str(error))
 
     async def _targets(self, question: Question) -> list[int] | None:
         if self._rpc is None or question.pace is None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from distributed.comm import connect
+from distributed.comm import CommClosedError, connect
 from distributed.comm.addressing import parse_host_port
 from distributed.core import send_recv
 
@@ -43,11 +43,15 @@ SILENT_SECONDS = 10.0
 many workers (`distributed.scheduler.heartbeat_interval`)."""
 
 
+class SchedulerRpcUnusable(SchedulerUnreachable):
+    """Nobody listens at the port, or somebody who hangs up at the greeting, as one who expects TLS does."""
+
+
 class SchedulerRpc:
     """What the operator asks of one scheduler by RPC.
 
-    Every method raises `SchedulerUnreachable` when no answer came and `SchedulerFailed` when it was an error, or
-    makes no sense.
+    Every method raises `SchedulerUnreachable` when no answer came (`SchedulerRpcUnusable` where none will) and
+    `SchedulerFailed` when it was an error, or makes no sense.
     """
 
     def __init__(self, address: str) -> None:
@@ -169,7 +173,9 @@ class SchedulerRpc:
                     comm = await connect(self._address, timeout=ASK_SECONDS, deserialize=False)
                 return await send_recv(comm, op=operation, **arguments)
         except (OSError, TimeoutError) as error:
-            raise SchedulerUnreachable(f"the scheduler can't be reached at {self._address}: {error!r}") from error
+            turned_away = comm is None and isinstance(error, ConnectionRefusedError | CommClosedError)
+            kind = SchedulerRpcUnusable if turned_away else SchedulerUnreachable
+            raise kind(f"the scheduler can't be reached at {self._address}: {error!r}") from error
         except Exception as error:  # whatever the scheduler raised is raised here under a name of its own
             raise SchedulerFailed(f"the scheduler at {self._address} failed at {operation}: {error!r}") from error
         finally:

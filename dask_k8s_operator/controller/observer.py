@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dask_k8s_operator.clients.kubernetes import KubernetesClient, Manifest
     from dask_k8s_operator.controller.keys import ClusterKey
     from dask_k8s_operator.controller.retirecalls import RetireCallRegister
+    from dask_k8s_operator.domain.snapshot import RetireCalls
     from dask_k8s_operator.domain.workload import Question, Workload
 
 
@@ -86,7 +87,7 @@ class Observer:
         taken = foreign(owned_deployment, owned_service)
         asked_for = question(cluster, None if taken else owned_deployment, workers, self._clock())
         view, workload, rivals = await asyncio.gather(
-            self._ask(key, cluster, workers, taken),
+            self._ask(key, cluster, workers, calls, taken=taken),
             self._ask_for_work(key, asked_for),
             self._find_rivals(cluster),
         )
@@ -130,7 +131,13 @@ class Observer:
         return None
 
     async def _ask(
-        self, key: ClusterKey, cluster: Cluster, workers: tuple[Pod, ...], taken: tuple[str, ...]
+        self,
+        key: ClusterKey,
+        cluster: Cluster,
+        workers: tuple[Pod, ...],
+        calls: RetireCalls,
+        *,
+        taken: tuple[str, ...],
     ) -> SchedulerView:
         if not needs_scheduler(cluster, workers):
             return NotAsked()
@@ -139,7 +146,7 @@ class Observer:
             return Unreachable(f"the {taken[0]} {names.scheduler_name(key.name)} doesn't belong to this Cluster")
         drained = {address for entry in cluster.retiring if entry.drained for address in entry.addresses}
         try:
-            return await self._scheduler(key).view(drained)
+            return await self._scheduler(key).view(drained | calls.drained)
         except SchedulerError as error:
             return Unreachable(str(error))
 

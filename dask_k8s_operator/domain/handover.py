@@ -22,6 +22,10 @@ ASK_AGAIN = timedelta(seconds=5)
 
 ASK_AGAIN_LONGEST = timedelta(seconds=30)
 
+DETAIL_PATIENCE = timedelta(minutes=2)
+"""How long a worker isn't retired without a drain because the scheduler's RPC port doesn't answer. A busy scheduler
+answers within a minute; a port that the network keeps from the operator must not keep workers for ever."""
+
 
 @dataclass(frozen=True)
 class Requests:
@@ -58,7 +62,7 @@ def can_be_taken_back(entry: Retiring, calls: RetireCalls, holdings: Holdings) -
     if entry.asked is None:
         return True
     addresses = frozenset(entry.addresses)
-    works = holdings.detail is None or addresses <= holdings.detail.running
+    works = addresses <= holdings.detail.running if holdings.detail is not None else not holdings.detail_awaited
     return entry.refused and entry.drained is None and works and not addresses & calls.in_flight
 
 
@@ -149,11 +153,14 @@ def _is_due(
     addresses = holdings.addresses_of([entry.uid])
     if not addresses:
         return False
+    drains = retirement.drain > timedelta(0) and not hurry
+    if holdings.detail_awaited and drains and now < (entry.asked or entry.since) + DETAIL_PATIENCE:
+        return False
     if entry.asked is None or (entry.refused and entry.peers != peers):
         return True
     if entry.drained and entry.asked < entry.drained:  # equal once it is asked on the news that it is drained
-        executing = holdings.detail is not None and any(holdings.detail.executing.get(a) for a in addresses)
-        return hurry or not executing or now >= entry.drained + retirement.drain
+        idle = holdings.detail is not None and all(holdings.detail.executing.get(a) == 0 for a in addresses)
+        return hurry or idle or now >= entry.drained + retirement.drain
     # Released data is reason enough not to wait any longer, but an actor that holds no bytes is refused all the same.
     doublings = 0 if holdings.held_bytes(entry.uid) == 0 else min(entry.attempts - 1, 10)
     return now >= entry.asked + min(ASK_AGAIN * (1 << doublings), ASK_AGAIN_LONGEST)

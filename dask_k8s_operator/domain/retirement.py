@@ -22,7 +22,8 @@ class Holdings:
         listed: the scheduler did answer.
         strangers: addresses of workers that belong to none of the pods.
         no_scheduler: nobody answered, and no scheduler process can have run that these pods could have joined.
-        detail: what the scheduler's RPC port tells, where it can be used.
+        detail: what the scheduler's RPC port tells, where it can be used and answered.
+        detail_awaited: it can be used, as far as is known, but gave no answer this time.
     """
 
     registered: Mapping[str, frozenset[str]]
@@ -30,11 +31,13 @@ class Holdings:
     strangers: frozenset[str]
     no_scheduler: bool
     detail: Detail | None
+    detail_awaited: bool = False
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Holdings:
         """Work out who holds what."""
         view = snapshot.scheduler
+        detail = view.detail if isinstance(view, Listed) else None
         workers = view.workers if isinstance(view, Listed) else ()
         registered, strangers = match_workers(snapshot.worker_pods, workers)
         return cls(
@@ -43,7 +46,8 @@ class Holdings:
             strangers=strangers,
             no_scheduler=isinstance(view, Unreachable)
             and not any(pod.started and not pod.finished for pod in snapshot.scheduler_pods),
-            detail=view.detail if isinstance(view, Listed) else None,
+            detail=detail if isinstance(detail, Detail) else None,
+            detail_awaited=isinstance(detail, Unreachable),
         )
 
     @property

@@ -206,7 +206,7 @@ class Detail:
 
     Attributes:
         running: addresses of workers that work, as opposed to paused or `closing_gracefully` ones.
-        executing: how many tasks run on each worker now, by address.
+        executing: how many tasks run now on each worker that was known to be drained, by address.
         held_bytes: how much data each worker holds, by address.
         closable: the scheduler's own proposal of whom to close first: idle ones, then those with the least data.
         silent: addresses of workers whose heartbeats have stopped while others' go on.
@@ -225,11 +225,12 @@ class Listed:
 
     Attributes:
         workers: all of them.
-        detail: more about them; None where the RPC port can't be used (from outside the cluster, or behind TLS).
+        detail: more about them; None where the RPC port can't be used (from outside the cluster, or behind TLS);
+            `Unreachable` where it gave no answer this time.
     """
 
     workers: tuple[Worker, ...]
-    detail: Detail | None = None
+    detail: Detail | Unreachable | None = None
 
 
 SchedulerView = NotAsked | Unreachable | Listed

@@ -430,7 +430,7 @@ def _snapshot(
     if workers.listed is not None:
         told = Detail(
             running=frozenset(where(u) for u in detail.running),
-            executing={where(u): 1 for u in detail.executing},
+            executing={where(u): int(u in detail.executing) for u in detail.turns},
             held_bytes={},
             closable=tuple(where(u) for u in detail.turns),
         )

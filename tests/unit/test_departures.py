@@ -34,7 +34,7 @@ def detailed(names: str, *, executing: str = "", silent: str = "") -> Listed:
     """The scheduler's list with what its RPC port tells: those that execute something, and silent ones."""
     detail = Detail(
         running=addresses(names),
-        executing=dict.fromkeys(addresses(executing), 1),
+        executing=dict.fromkeys(addresses(names), 0) | dict.fromkeys(addresses(executing), 1),
         held_bytes=dict.fromkeys(addresses(names), 1),
         closable=(),
         silent=addresses(silent),
