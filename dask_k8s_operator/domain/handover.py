@@ -22,6 +22,16 @@ ASK_AGAIN = timedelta(seconds=5)
 
 ASK_AGAIN_LONGEST = timedelta(seconds=30)
 
+GOES_ON = timedelta(seconds=45)
+"""So long at least a call may go on in the scheduler whose answer reaches nobody, as after a crash of the operator or
+over a connection that broke. A busy scheduler begins with it in that time; what is to be moved then takes longer."""
+
+SLOWEST = 10_000_000
+"""Bytes a second at which data moves at the worst. Between pods it is some hundred million."""
+
+GOES_ON_LONGEST = timedelta(hours=1)
+"""The longest that this is allowed for, as for a call whose answer is awaited."""
+
 DETAIL_PATIENCE = timedelta(minutes=2)
 """How long a worker isn't retired without a drain because the scheduler's RPC port doesn't answer. A busy scheduler
 answers within a minute; a port that the network keeps from the operator must not keep workers for ever."""
@@ -33,7 +43,7 @@ class Requests:
 
     Attributes:
         entries: as they are to be remembered before it is asked, by the pod's uid.
-        actions: the requests: no two name the same worker.
+        actions: the request, if there is one.
     """
 
     entries: Mapping[str, Retiring]
@@ -50,8 +60,41 @@ def learn(entry: Retiring, calls: RetireCalls, now: datetime) -> Retiring:
     if addresses & calls.refused:
         return replace(entry, refused=True, moved=False)
     if addresses <= calls.drained:
-        return replace(entry, drained=entry.drained or now, refused=False)
+        known = entry.drained and entry.asked and entry.asked < entry.drained
+        return replace(entry, drained=entry.drained if known else now, refused=False)
     return entry
+
+
+def under_way(entries: Iterable[Retiring], calls: RetireCalls, holdings: Holdings, now: datetime) -> RetireCalls:
+    """The calls, with those that nobody here awaits and that may yet go on in the scheduler.
+
+    Args:
+        entries: all that is remembered, with what the scheduler is known to have answered.
+        calls: those of this process.
+        holdings: who is registered, and what else the scheduler says.
+        now: the time.
+    """
+    going_on = [entry for entry in entries if _may_go_on(entry, holdings, now)]
+    addresses = holdings.addresses_of(entry.uid for entry in going_on)
+    old = holdings.addresses_of(e.uid for e in going_on if e.asked is not None and now >= e.asked + ASK_AGAIN)
+    return replace(calls, in_flight=calls.in_flight | addresses, stalled=calls.stalled | (old - calls.in_flight))
+
+
+def _may_go_on(entry: Retiring, holdings: Holdings, now: datetime) -> bool:
+    """Whether a call for the entry may be at work though no answer to it is known.
+
+    It isn't once the worker works again, as after a refusal, or holds nothing that could be moved. Else this is but a
+    guess, since a worker that was refused in vain looks the same, stays `closing_gracefully` and has to be retired
+    again: longer than the data can take.
+    """
+    addresses = holdings.addresses_of([entry.uid])
+    answered = entry.moved or entry.refused or (entry.drained and entry.asked and entry.asked < entry.drained)
+    if entry.asked is None or answered or not addresses & frozenset(entry.addresses):
+        return False
+    held = holdings.held_bytes(entry.uid)
+    over = held == 0 or (holdings.detail is not None and addresses <= holdings.detail.running)
+    moving = min(GOES_ON + timedelta(seconds=(held or 0) / SLOWEST), GOES_ON_LONGEST)
+    return now < entry.asked + (ASK_AGAIN if over else moving)
 
 
 def can_be_taken_back(entry: Retiring, calls: RetireCalls, holdings: Holdings) -> bool:
@@ -93,7 +136,7 @@ def requests(
     Args:
         entries: the pods that are to go and can't be deleted yet.
         cluster: for `spec.workers.retirement`.
-        calls: those under way.
+        calls: those that are or may be under way.
         holdings: who is registered, and what else the scheduler says.
         now: the time.
         leaving: uids of pods that somebody deletes: they can't wait until their tasks are done.
@@ -114,13 +157,14 @@ def requests(
         due = sorted(due, key=lambda entry: (entry.uid not in leaving, entry.drained is None))[:-1]
     draining = [e for e in due if e.uid not in leaving and _next_step(e, cluster, holdings) == "drain"]
     retiring = [entry for entry in due if entry not in draining]
-    asking = {e.uid: e.asking(now=now, addresses=holdings.addresses_of([e.uid]), peers=peers) for e in due}
-    actions: list[Drain | Retire] = []
-    for make, some in ((Drain, draining), (Retire, retiring)):
-        if some:
-            addresses = holdings.addresses_of(entry.uid for entry in some)
-            actions.append(make(addresses, _reason(some, cluster, leaving=leaving, replaced=replaced)))
-    return Requests(asking, tuple(actions))
+    make, asking = (Retire, retiring) if retiring else (Drain, draining)
+    if not asking:
+        return Requests({}, ())
+    addresses = holdings.addresses_of(entry.uid for entry in asking)
+    return Requests(
+        {e.uid: e.asking(now=now, addresses=holdings.addresses_of([e.uid]), peers=peers) for e in asking},
+        (make(addresses, _reason(asking, cluster, leaving=leaving, replaced=replaced)),),
+    )
 
 
 def _reason(entries: list[Retiring], cluster: Cluster, *, leaving: frozenset[str], replaced: frozenset[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from dask_k8s_operator.domain.actions import Action, Create, DeletePod, Plan
 from dask_k8s_operator.domain.blockage import why_blocked
 from dask_k8s_operator.domain.cluster import Cluster, Retiring
 from dask_k8s_operator.domain.conditions import NO_TIME, scale_down_blocked
-from dask_k8s_operator.domain.handover import can_be_taken_back, learn, requests
+from dask_k8s_operator.domain.handover import can_be_taken_back, learn, requests, under_way
 from dask_k8s_operator.domain.manifests import scheduler_deployment, scheduler_service, worker_pod
 from dask_k8s_operator.domain.retirement import Holdings
 from dask_k8s_operator.domain.revision import outdated
@@ -105,6 +105,7 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
     live = {pod.uid: pod for pod in snapshot.worker_pods if pod.live}
     departing = {pod.uid: pod for pod in snapshot.worker_pods if pod.handing_over and holdings.registered.get(pod.uid)}
     known = [learn(e, snapshot.calls, now) for e in snapshot.cluster.retiring if e.uid in live or e.uid in departing]
+    snapshot = replace(snapshot, calls=under_way(known, snapshot.calls, holdings, now))
     remembered = {entry.uid for entry in known}
     departures = [entry for entry in known if entry.uid in departing]
     departures += [_entry(pod, holdings, now) for uid, pod in departing.items() if uid not in remembered]

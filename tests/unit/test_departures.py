@@ -8,22 +8,26 @@ import pytest
 
 from dask_k8s_operator.domain.actions import Drain, Retire
 from dask_k8s_operator.domain.conditions import Condition
-from dask_k8s_operator.domain.planner import POLL, needs_scheduler
+from dask_k8s_operator.domain.planner import POLL, needs_scheduler, plan
 from dask_k8s_operator.domain.snapshot import Detail, Listed, Pod, RetireCalls, Worker
 from tests.unit.builders import (
     DOWN,
+    NOW,
     addresses,
     asked,
+    at,
     cluster,
     created,
     decide,
     deleted,
     entry,
+    follow,
     of_kind,
     peers,
     pod,
     pods,
     remembered,
+    snapshot,
     workers,
 )
 
@@ -67,9 +71,15 @@ def test_it_is_no_longer_drained() -> None:
     assert of_kind(Retire, decided.actions) == [Retire(addresses("c"), "c: somebody deletes the pod")]
 
 
-def test_those_too_many_are_drained_beside_it() -> None:
-    decided = decide((*pods("abd"), LEAVING), replicas=2, scheduler=detailed("abcd"))
-    assert {type(action) for action in decided.actions} == {Drain, Retire}
+def test_those_too_many_are_drained_after_it() -> None:
+    """The data of both would be moving in two calls at once."""
+    seen = snapshot((*pods("abd"), LEAVING), replicas=2, scheduler=detailed("abcd"))
+    first = plan(seen, NOW)
+    assert first.actions == (Retire(addresses("c"), "somebody deletes their pods: c"),)
+    assert remembered(first)["d"].asked is None
+    answered = RetireCalls(moved=addresses("c"))
+    second = plan(follow(seen, first, calls=answered, scheduler=detailed("abd")), at(1))
+    assert second.actions == (Drain(addresses("d"), "more workers than the 2 wanted: d"),)
 
 
 def test_without_rpc_one_call_names_both() -> None:

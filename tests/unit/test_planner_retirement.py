@@ -85,9 +85,9 @@ def test_while_a_call_is_out_nobody_else_is_asked_for() -> None:
     ("attempts", "waits"),
     [(1, 5), (2, 10), (3, 20), (4, 30), (5, 30), (5000, 30)],
 )
-def test_without_an_answer_it_is_asked_again_later_and_later(attempts: int, waits: int) -> None:
+def test_refused_it_is_asked_for_again_later_and_later(attempts: int, waits: int) -> None:
     def again(since_asked: float) -> frozenset[str]:
-        late = entry("b", asked=-since_asked, attempts=attempts, peers=peers("a"))
+        late = entry("b", asked=-since_asked, attempts=attempts, peers=peers("a"), refused=True)
         return asked(decide(pods("ab"), replicas=1, scheduler=workers("ab"), retiring=[late]))
 
     assert again(waits - 1) == frozenset()
@@ -209,7 +209,7 @@ class TestAfterARestart:
 
     def test_asked_for_and_still_there(self) -> None:
         """The old call may be at work in the scheduler: time to end before the next one."""
-        retiring = [entry("b", asked=-4, peers=peers("a"))]
+        retiring = [entry("b", asked=-44, peers=peers("a"))]
         seen = snapshot(pods("ab"), replicas=1, scheduler=workers("ab"), retiring=retiring)
         assert plan(seen, NOW).actions == ()
         assert asked(plan(seen, at(1))) == addresses("b")

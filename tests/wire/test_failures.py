@@ -54,6 +54,7 @@ def anything(request: Request) -> bool:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the scheduler looked at and asked again after a moment instead of seconds."""
     monkeypatch.setattr(handover, "ASK_AGAIN", timedelta(seconds=0.2))
+    monkeypatch.setattr(handover, "GOES_ON", timedelta(seconds=0.2))
     monkeypatch.setattr(planner, "POLL", timedelta(seconds=0.1))
 
 
