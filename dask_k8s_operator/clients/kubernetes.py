@@ -68,7 +68,11 @@ class NotFound(Refused):
 
 
 class Conflict(Refused):
-    """The object is not, or no longer, as the request expects (resourceVersion, uid), or it exists already."""
+    """Something is not, or no longer, as the request expects: a resourceVersion, a uid, what a quota has counted."""
+
+
+class AlreadyExists(Conflict):
+    """There is an object of that name."""
 
 
 class Invalid(Refused):
@@ -272,7 +276,8 @@ class KubernetesClient:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
             raise Unavailable(f"{method} {path}: {status} {_message(content)}")
         if status >= HTTPStatus.BAD_REQUEST:
-            raise _ERRORS.get(status, Refused)(_message(content), status)
+            kind = AlreadyExists if _reason(content) == "AlreadyExists" else _ERRORS.get(status, Refused)
+            raise kind(_message(content), status)
         answer: Manifest = json.loads(content)
         return answer
 
@@ -313,6 +318,17 @@ def _is_status(content: bytes) -> bool:
         return bool(json.loads(content)["kind"] == "Status")
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def _reason(content: bytes) -> str | None:
+    """What a Status gives programs; 409 alone says too little.
+
+    https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
+    """
+    try:
+        return str(json.loads(content)["reason"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _message(content: bytes) -> str:

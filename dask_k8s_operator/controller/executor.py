@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from dask_k8s_operator.clients.kubernetes import Conflict, Invalid, KubernetesClient, NotFound, Refused
+from dask_k8s_operator.clients.kubernetes import AlreadyExists, Conflict, Invalid, KubernetesClient, NotFound, Refused
 from dask_k8s_operator.controller.keys import ClusterKey
 from dask_k8s_operator.domain.actions import (
     Action,
@@ -64,7 +64,7 @@ class Executor:
             The creations and changes that the API server refused.
 
         Raises:
-            Conflict: nothing worse happened than that a write met an object that has changed.
+            Conflict: nothing worse happened than that a write met an object, or a quota, that has changed.
             ExceptionGroup: of `KubernetesError`: actions got no answer.
         """
         outcomes = await asyncio.gather(*(self._act(cluster, action) for action in actions), return_exceptions=True)
@@ -104,9 +104,11 @@ class Executor:
     async def _create(self, action: Create) -> Refusal | bool:
         try:
             await self._kubernetes.create(action.manifest)
-        except Conflict:
+        except AlreadyExists:
             logger.debug("%s %s exists already", action.kind, action.name)
             return False
+        except Conflict:
+            raise
         except Refused as error:
             return Refusal.of(action, str(error), invalid=isinstance(error, Invalid))
         return True

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.clients.kubernetes import Conflict, KubernetesClient
+from dask_k8s_operator.controller.workqueue import Outdated
 from dask_k8s_operator.domain.events import of_conditions
 from dask_k8s_operator.domain.planner import RESYNC, plan
 from dask_k8s_operator.domain.snapshot import Unreadable
@@ -15,17 +15,14 @@ from dask_k8s_operator.domain.status import merge_patch, unreadable_status, with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import timedelta
 
     from dask_k8s_operator.controller.executor import Executor
     from dask_k8s_operator.controller.keys import ClusterKey
     from dask_k8s_operator.controller.observer import Observer
     from dask_k8s_operator.controller.recorder import Recorder
     from dask_k8s_operator.controller.retirecalls import RetireCallRegister
-
-logger = logging.getLogger(__name__)
-
-AT_ONCE = timedelta(seconds=0.05)
-"""After a conflict: somebody else wrote, so look again, but don't spin."""
+    from dask_k8s_operator.domain.snapshot import Snapshot
 
 
 class WriteRefused(Exception):
@@ -62,32 +59,34 @@ class Reconciler:
             KubernetesError: the API server didn't answer or refused; to be tried again later.
             ExceptionGroup: of those, from several actions.
             WriteRefused: the API server refused a creation or a change.
+            Outdated: somebody else wrote since the Cluster was read.
         """
         snapshot = await self._observer.observe(key)
         if snapshot is None:
             self._calls.forget(key)
             return None
-        now = self._clock()
-        if isinstance(snapshot, Unreadable):
-            return await self._say_unreadable(key, snapshot, now)
+        try:
+            if isinstance(snapshot, Unreadable):
+                return await self._say_unreadable(key, snapshot, self._clock())
+            return await self._bring_nearer(key, snapshot, self._clock())
+        except Conflict as conflict:
+            raise Outdated(f"changed since it was read: {conflict}") from conflict
+
+    async def _bring_nearer(self, key: ClusterKey, snapshot: Snapshot, now: datetime) -> timedelta:
         cluster = snapshot.cluster
         todo = plan(snapshot, now)
         status, version = todo.status, cluster.resource_version
-        try:
-            if status is not None:
-                version = await self._write_status(key, version, cluster.status, status)
-                self._recorder.record(cluster, of_conditions(cluster.status, status))
-            self._calls.settle(key, snapshot.calls)
-            refusals = await self._executor.execute(replace(cluster, resource_version=version), todo.actions)
-            written = status if status is not None else cluster.status
-            if refusals and (told := with_refusals(written, refusals, now=now)) != written:
-                await self._write_status(key, version, written, told)
-                self._recorder.record(cluster, of_conditions(written, told))
-            if refusals:
-                raise WriteRefused(f"{refusals[0].kind} refused: {refusals[0].message}")
-        except Conflict as conflict:
-            logger.debug("%s: changed since it was read: %s", key, conflict)
-            return AT_ONCE
+        if status is not None:
+            version = await self._write_status(key, version, cluster.status, status)
+            self._recorder.record(cluster, of_conditions(cluster.status, status))
+        self._calls.settle(key, snapshot.calls)
+        refusals = await self._executor.execute(replace(cluster, resource_version=version), todo.actions)
+        written = status if status is not None else cluster.status
+        if refusals and (told := with_refusals(written, refusals, now=now)) != written:
+            await self._write_status(key, version, written, told)
+            self._recorder.record(cluster, of_conditions(written, told))
+        if refusals:
+            raise WriteRefused(f"{refusals[0].kind} refused: {refusals[0].message}")
         return todo.requeue_after
 
     async def _say_unreadable(self, key: ClusterKey, found: Unreadable, now: datetime) -> timedelta:
@@ -95,10 +94,7 @@ class Reconciler:
         cluster = found.cluster
         status = unreadable_status(cluster, found.reason, now=now)
         if not cluster.terminating and status != cluster.status:
-            try:
-                await self._write_status(key, cluster.resource_version, cluster.status, status)
-            except Conflict:
-                return AT_ONCE
+            await self._write_status(key, cluster.resource_version, cluster.status, status)
             self._recorder.record(cluster, of_conditions(cluster.status, status))
         return RESYNC
 

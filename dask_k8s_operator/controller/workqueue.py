@@ -18,7 +18,17 @@ Key = TypeVar("Key", bound=Hashable)
 FIRST_BACKOFF = 0.2
 """Seconds before a key that failed once is tried again; doubled each time."""
 
+FIRST_BACKOFF_OUTDATED = 0.05
+"""The same where what was read was out of date: the next reading will hardly be."""
+
 LONGEST_BACKOFF = 60.0
+
+WORTH_TELLING = 1.0
+"""A backoff from which on it's worth telling that what is read is out of date again and again."""
+
+
+class Outdated(Exception):
+    """What a handler acted on has changed since it read it: no failure, if it doesn't happen again and again."""
 
 
 class WorkQueue(Generic[Key]):
@@ -61,7 +71,7 @@ class WorkQueue(Generic[Key]):
 
         Args:
             handle: called with a key; gives how long to wait until it's due again (None: only when added). When
-                it raises, the key is tried again with exponential backoff.
+                it raises, the key is tried again with exponential backoff, which begins at once after `Outdated`.
             concurrency: how many keys may be handled at a time.
         """
         async with asyncio.TaskGroup() as tasks:
@@ -78,8 +88,13 @@ class WorkQueue(Generic[Key]):
             except asyncio.CancelledError:
                 self._due.add(key)
                 raise
+            except Outdated as error:
+                delay = self._backoff(key, FIRST_BACKOFF_OUTDATED)
+                level = logging.WARNING if delay >= WORTH_TELLING else logging.DEBUG
+                logger.log(level, "%s: %s; again in %.2g s", key, error, delay)
+                self.add(key, after=delay)
             except Exception as error:  # whatever it is, the others go on, and this one is tried again
-                delay = self._backoff(key)
+                delay = self._backoff(key, FIRST_BACKOFF)
                 logger.warning("%s: %s; again in %.1f s", key, str(error) or repr(error), delay)
                 logger.debug("the failure in full", exc_info=True)
                 self.add(key, after=delay)
@@ -101,8 +116,8 @@ class WorkQueue(Generic[Key]):
         if key not in self._busy:
             self._ready.put_nowait(key)
 
-    def _backoff(self, key: Key) -> float:
+    def _backoff(self, key: Key, first: float) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         doublings = min(failures - 1, 20)
-        delay = min(FIRST_BACKOFF * (1 << doublings), LONGEST_BACKOFF)
+        delay = min(first * (1 << doublings), LONGEST_BACKOFF)
         return delay * (1 + self._jitter() / 2)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dask_k8s_operator.controller.workqueue import WorkQueue
+from dask_k8s_operator.controller.workqueue import Outdated, WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -30,14 +30,17 @@ class Handler:
     Args:
         takes: how long it is busy with a key, in seconds.
         fails: how often it fails before it succeeds.
+        error: how it fails.
         again: what it answers when it succeeds.
     """
 
-    def __init__(self, *, takes: float = 0, fails: int = 0, again: timedelta | None = None) -> None:
+    def __init__(
+        self, *, takes: float = 0, fails: int = 0, error: type[Exception] = RuntimeError, again: timedelta | None = None
+    ) -> None:
         self.begun: list[tuple[float, str]] = []
         self.busy: Counter[str] = Counter()
         self.most = 0
-        self._takes, self._fails, self._again = takes, fails, again
+        self._takes, self._fails, self._error, self._again = takes, fails, error, again
 
     async def __call__(self, key: str) -> timedelta | None:
         self.begun.append((now(), key))
@@ -50,7 +53,7 @@ class Handler:
             self.busy[key] -= 1
         if self._fails:
             self._fails -= 1
-            raise RuntimeError("out of order")
+            raise self._error("out of order")
         return self._again
 
     def times(self, key: str = "a") -> list[float]:
@@ -224,6 +227,18 @@ class TestBackoff:
         times = handler.times()
         pauses = [round(after - before, 6) for before, after in pairwise(times)]
         assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60, 60, 60]
+
+    async def test_begins_at_once_where_what_was_read_was_out_of_date(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Once is nothing to speak of; again and again is."""
+        handler = Handler(fails=12, error=Outdated)
+        async with running(handler) as queue:
+            queue.add("a")
+            await asyncio.sleep(600)
+        pauses = [round(after - before, 6) for before, after in pairwise(handler.times())]
+        assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60]
+        told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert told[0] == "a: out of order; again in 1.6 s"
+        assert len(told) == 7
 
     async def test_is_stretched_by_up_to_half(self) -> None:
         """What failed together for the same cause isn't tried again together."""

@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -232,7 +233,12 @@ class ApiServer(KubernetesEmulator):
             return self._keep_managed_fields(request)
         if request.action in {action.CREATE, action.UPDATE}:
             self._stamp(request.data)
-        return await super()._handle(request)
+        try:
+            return await super()._handle(request)
+        except KubernetesError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            raise KubernetesError(error.status, "AlreadyExists", error.message) from error
 
     def _translate_scale(self, request: Request) -> None:
         """Turn what is written to the scale subresource of a Cluster into a change of the Cluster."""

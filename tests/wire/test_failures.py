@@ -12,9 +12,10 @@ import aiohttp
 import pytest
 from kmock import KubernetesError, Request, action
 
-from dask_k8s_operator.clients.kubernetes import ConfigurationError
+from dask_k8s_operator.clients.connection import connect
+from dask_k8s_operator.clients.kubernetes import AlreadyExists, ConfigurationError, Conflict
 from dask_k8s_operator.domain import handover, planner
-from tests.wire.apiserver import CLUSTERS, DEPLOYMENTS, PODS, SERVICES, ApiServer, from_test, of
+from tests.wire.apiserver import CLUSTERS, DEPLOYMENTS, NAMESPACE, PODS, SERVICES, ApiServer, from_test, of
 from tests.wire.world import CLUSTER
 
 if TYPE_CHECKING:
@@ -83,6 +84,30 @@ class TestConflicts:
             assert api.asked(action.CREATE) == []
             api.recover()
             await world.has_workers(2)
+
+    async def test_it_does_not_spin(self, api: ApiServer, world: World, running: Running) -> None:
+        fault = api.refuse(STATUS, 409, times=float("inf"))
+        world.apply(replicas=1)
+        loop = asyncio.get_running_loop()
+        async with running():
+            begun = loop.time()
+            await api.until(lambda: fault.met >= 8, "it has tried eight times")
+            assert loop.time() - begun >= 0.05 * (2**6 - 1), "later and later"
+
+    async def test_not_every_one_says_that_the_object_is_there_already(self, api: ApiServer, kubeconfig: Path) -> None:
+        """As that of a ResourceQuota that somebody else uses at the same moment."""
+        pod = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "namespace": NAMESPACE}}
+        kubernetes = await connect(kubeconfig)
+        try:
+            api.refuse(of(action.CREATE, PODS), 409, "Operation cannot be fulfilled on resourcequotas: modified")
+            with pytest.raises(Conflict) as caught:
+                await kubernetes.create(pod)
+            assert caught.type is Conflict
+            await kubernetes.create(pod)
+            with pytest.raises(AlreadyExists):
+                await kubernetes.create(pod)
+        finally:
+            await kubernetes.close()
 
     async def test_a_pod_that_changed_since_is_not_deleted(
         self, api: ApiServer, world: World, running: Running
