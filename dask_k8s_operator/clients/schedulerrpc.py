@@ -38,6 +38,9 @@ ASK_SECONDS = LIST_SECONDS
 STACK_SECONDS = 3.0
 """How long the question for running tasks may take, which the scheduler passes on to workers: some may be frozen."""
 
+STACKS_AT_A_TIME = 16
+"""So many workers are asked for their running tasks at a time, each over a connection of its own."""
+
 SILENT_SECONDS = 10.0
 """Without a heartbeat for so long, a worker is taken for frozen. They come every half second, and every 5 s from very
 many workers (`distributed.scheduler.heartbeat_interval`)."""
@@ -146,11 +149,14 @@ class SchedulerRpc:
         given = await self._ask("processing")
         with self._understanding("processing"):
             keys = {address: list(given.get(address, ())) for address in idle}
-        return counts | {address: await self._stacks(address, keys[address]) for address in idle if keys[address]}
+        slots, asked = asyncio.Semaphore(STACKS_AT_A_TIME), [address for address in idle if keys[address]]
+        found = await asyncio.gather(*(self._stacks(address, keys[address], slots) for address in asked))
+        return counts | dict(zip(asked, found, strict=True))
 
-    async def _stacks(self, address: str, keys: list[Any]) -> int:
+    async def _stacks(self, address: str, keys: list[Any], slots: asyncio.Semaphore) -> int:
         try:
-            stacks = await self._ask("call_stack", keys=keys, within=STACK_SECONDS)
+            async with slots:
+                stacks = await self._ask("call_stack", keys=keys, within=STACK_SECONDS)
         except (SchedulerUnreachable, SchedulerFailed):
             return len(keys)
         with self._understanding("call_stack"):

@@ -166,6 +166,28 @@ class TestDetail:
         await distributed.Event("release-a").set()
         await future
 
+    async def test_several_are_asked_side_by_side(
+        self, local: LocalDask, rpc: SchedulerRpc, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One that is frozen takes its whole time: with one after the other, that would add up."""
+        monkeypatch.setattr(schedulerrpc, "STACKS_AT_A_TIME", 2)
+        addresses = [(await local.worker(f"pod-{n}")).address for n in range(3)]
+        waiting: list[object] = []
+        release = asyncio.Event()
+
+        async def call_stack(keys: object) -> dict[str, object]:
+            waiting.append(keys)
+            await release.wait()
+            return {}
+
+        local.scheduler.handlers["call_stack"] = call_stack
+        local.scheduler.handlers["processing"] = lambda: {address: ["some-task"] for address in addresses}
+        asking = asyncio.create_task(rpc.detail(addresses))
+        await until(lambda: len(waiting) == 2, "two of the three are asked for")
+        release.set()
+        assert (await asking).executing == dict.fromkeys(addresses, 0)
+        assert len(waiting) == 3
+
     @needs_signals
     async def test_a_frozen_worker_counts_as_busy(
         self, local: LocalDask, rpc: SchedulerRpc, monkeypatch: pytest.MonkeyPatch
