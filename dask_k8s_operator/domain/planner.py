@@ -103,7 +103,7 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
     # Without a template that gives pods, nobody could take the place of those that go.
     rolling = is_rolling(snapshot.cluster, snapshot.worker_pods) and templates.of(names.ROLE_WORKER) is None
     live = {pod.uid: pod for pod in snapshot.worker_pods if pod.live}
-    departing = {pod.uid: pod for pod in snapshot.worker_pods if pod.handing_over and holdings.registered.get(pod.uid)}
+    departing = {pod.uid: pod for pod in snapshot.worker_pods if _departs(pod, snapshot, holdings)}
     known = [learn(e, snapshot.calls, now) for e in snapshot.cluster.retiring if e.uid in live or e.uid in departing]
     snapshot = replace(snapshot, calls=under_way(known, snapshot.calls, holdings, now))
     remembered = {entry.uid for entry in known}
@@ -171,6 +171,12 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
         ),
         requeue_after=POLL if entries or resting or heir or turnover.excess or rolling else RESYNC,
     )
+
+
+def _departs(pod: Pod, snapshot: Snapshot, holdings: Holdings) -> bool:
+    """Whether somebody deletes a pod whose worker is registered, or was when the scheduler last answered."""
+    was = not holdings.listed and pod.uid in {entry.uid for entry in snapshot.cluster.retiring}
+    return pod.handing_over and (was or bool(holdings.registered.get(pod.uid)))
 
 
 def _needs_heir(snapshot: Snapshot, holdings: Holdings) -> bool:

@@ -158,11 +158,25 @@ def test_that_is_no_scale_down_that_is_blocked() -> None:
 
 @pytest.mark.parametrize(
     ("leaving", "scheduler"),
-    [(LEAVING, workers("ab")), (LEAVING, DOWN), (pod("c", terminating=True, finished=True), workers("abc"))],
+    [
+        (LEAVING, workers("ab")),
+        (pod("c", terminating=True, finished=True), workers("abc")),
+        (pod("c", terminating=True, finished=True), DOWN),
+    ],
 )
 def test_once_gone_from_the_list_it_is_forgotten(leaving: Pod, scheduler: Listed) -> None:
     decided = decide((*pods("ab"), leaving), replicas=2, scheduler=scheduler, retiring=[entry("c", asked=-1)])
     assert (remembered(decided), decided.actions) == ({}, ())
+
+
+def test_it_is_remembered_while_the_scheduler_does_not_answer() -> None:
+    """How often it was refused decides when it's asked for again."""
+    refused = entry("c", asked=-1, attempts=6, refused=True, peers=peers("ab"))
+    silence = decide((*pods("ab"), LEAVING), replicas=2, scheduler=DOWN, retiring=[refused])
+    assert remembered(silence) == {"c": refused}
+    assert silence.actions == ()
+    answers = decide((*pods("ab"), LEAVING), replicas=2, scheduler=workers("abc"), retiring=[refused])
+    assert asked(answers) == frozenset()
 
 
 def test_it_is_not_deleted_again_when_its_time_is_up() -> None:
