@@ -90,7 +90,7 @@ class Executor:
                 case DeletePod():
                     return await self._delete(key, action)
                 case Drain() | Retire():
-                    self._calls.start(key, self._scheduler(key), action)
+                    self._calls.start(key, cluster.uid, self._scheduler(key), action)
                 case Scale():
                     await self._kubernetes.scale_cluster(
                         *key, replicas=action.replicas, resource_version=cluster.resource_version

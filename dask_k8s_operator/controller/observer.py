@@ -82,7 +82,7 @@ class Observer:
         owned_service = Owned.from_manifest(service, owner_uid=cluster.uid) if service else None
         templates = await self._try_templates(cluster, owned_deployment, owned_service)
         # Before the scheduler is read: what an answer says moved must be older than the list it is checked against.
-        calls = self._calls.of(key)
+        calls = self._calls.of(key, cluster.uid)
         # After the pods: a worker that registers in between is seen as registered, not as unknown.
         taken = foreign(owned_deployment, owned_service)
         asked_for = question(cluster, None if taken else owned_deployment, workers, self._clock())

@@ -28,14 +28,18 @@ class _Call:
     """One request to a scheduler.
 
     Attributes:
+        uid: of the Cluster.
         action: what was asked for.
         since: when, by the event loop's clock.
+        task: what waits for the answer.
         answer: the addresses that the answer listed; None while there is none.
     """
 
+    uid: str
     action: Drain | Retire
     since: float
     answer: frozenset[str] | None = None
+    task: asyncio.Task[None] | None = None
 
 
 class RetireCallRegister:
@@ -55,8 +59,9 @@ class RetireCallRegister:
         self._calls: dict[ClusterKey, list[_Call]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def of(self, key: ClusterKey) -> RetireCalls:
-        """What is known of the Cluster's calls."""
+    def of(self, key: ClusterKey, uid: str) -> RetireCalls:
+        """What is known of the Cluster's calls; those for an earlier one of its name are given up."""
+        self._give_up(key, lambda call: call.uid != uid)
         calls = self._calls.get(key, [])
         stalled = asyncio.get_running_loop().time() - STALLED_SECONDS
         pending = [call for call in calls if call.answer is None]
@@ -68,15 +73,15 @@ class RetireCallRegister:
             refused=_union(call.action.addresses - call.answer for call in calls if call.answer is not None),
         )
 
-    def start(self, key: ClusterKey, scheduler: Scheduler, action: Drain | Retire) -> None:
+    def start(self, key: ClusterKey, uid: str, scheduler: Scheduler, action: Drain | Retire) -> None:
         """Ask the scheduler in the background; does nothing while another call names one of the same workers."""
-        if action.addresses & self.of(key).in_flight:
+        if action.addresses & self.of(key, uid).in_flight:
             return
-        call = _Call(action, since=asyncio.get_running_loop().time())
+        call = _Call(uid, action, since=asyncio.get_running_loop().time())
         self._calls.setdefault(key, []).append(call)
-        task = asyncio.create_task(self._run(key, scheduler, call), name=f"{key}: {action}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        call.task = asyncio.create_task(self._run(key, scheduler, call), name=f"{key}: {action}")
+        self._tasks.add(call.task)
+        call.task.add_done_callback(self._tasks.discard)
 
     def settle(self, key: ClusterKey, seen: RetireCalls) -> None:
         """Forget the answers that were seen, once the status remembers them."""
@@ -84,8 +89,8 @@ class RetireCallRegister:
         self._keep(key, lambda call: call.answer is None or not call.action.addresses <= told)
 
     def forget(self, key: ClusterKey) -> None:
-        """Forget all answers for a Cluster that is gone."""
-        self._keep(key, lambda call: call.answer is None)
+        """Give up what was asked for a Cluster that is gone, and with it its scheduler."""
+        self._give_up(key, lambda _: True)
 
     async def close(self) -> None:
         """Stop waiting for answers, and forget all. The schedulers go on with what they were asked."""
@@ -93,6 +98,12 @@ class RetireCallRegister:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._calls.clear()
+
+    def _give_up(self, key: ClusterKey, unwanted: Callable[[_Call], bool]) -> None:
+        for call in filter(unwanted, self._calls.get(key, [])):
+            if call.task is not None:
+                call.task.cancel()
+        self._keep(key, lambda call: not unwanted(call))
 
     def _keep(self, key: ClusterKey, wanted: Callable[[_Call], bool]) -> None:
         kept = [call for call in self._calls.pop(key, []) if wanted(call)]

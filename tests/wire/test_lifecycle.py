@@ -224,6 +224,22 @@ async def test_a_cluster_that_is_gone_is_no_error(
     assert [record.getMessage() for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
 
 
+async def test_one_that_is_made_anew_waits_for_no_call_of_the_last(
+    api: ApiServer, dask: FakeDask, world: World, running: Running
+) -> None:
+    """Its pods may well have the addresses of the earlier ones."""
+    world.apply(replicas=2)
+    dask.going_on.clear()  # for ever
+    async with running():
+        await world.ready(2)
+        await world.scale(1)
+        await api.until(lambda: dask.retired, "the scheduler is asked")
+        await world.make_anew(replicas=2)
+        await world.ready(2)
+        await world.scale(1)
+        await api.until(lambda: len(dask.retired) == 2, "the new scheduler is asked, too")
+
+
 async def test_pods_of_others_are_not_its_own(api: ApiServer, world: World, running: Running) -> None:
     """They may wear the labels; the owner reference says whose they are."""
     world.apply(replicas=0)

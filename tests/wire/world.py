@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.domain import names
-from tests.wire.apiserver import CLUSTERS, DEPLOYMENTS, PODS, ApiServer
+from tests.wire.apiserver import CLUSTERS, DEPLOYMENTS, PODS, SERVICES, ApiServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,6 +136,15 @@ class World:
         """`kubectl delete`."""
         async with self._api.delete(self._api.path_of(kind, name)) as answer:
             answer.raise_for_status()
+
+    async def make_anew(self, *, replicas: int) -> None:
+        """Delete the Cluster and make another of its name before anybody looks; what the first owned goes with it."""
+        self.apply(replicas=replicas)
+        self._ips = 0
+        self._dask.workers.clear()
+        for kind in (PODS, SERVICES, DEPLOYMENTS):
+            for owned in self._api.all(kind):
+                await self.delete(kind, owned["metadata"]["name"])
 
     def address(self, name: str) -> str:
         """The address of the worker in this pod."""
