@@ -179,11 +179,14 @@ class KubernetesClient:
         ]
         await self._request("PATCH", path, body=body, content_type=_JSON_PATCH)
 
-    async def delete_pod(self, namespace: str, name: str, *, uid: str, resource_version: str) -> None:
-        """Delete this very pod, in the state in which it was read."""
+    async def delete_pod(
+        self, namespace: str, name: str, *, uid: str, resource_version: str, grace_seconds: int | None = None
+    ) -> None:
+        """Delete this very pod, in the state in which it was read; its own grace period counts where none is given."""
         path = f"{_COLLECTIONS['Pod'].format(namespace=namespace)}/{name}"
         conditions = {"uid": uid, "resourceVersion": resource_version}
-        await self._request("DELETE", path, body={"preconditions": conditions})
+        grace = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+        await self._request("DELETE", path, body={"preconditions": conditions, **grace})
 
     async def patch_cluster_status(
         self, namespace: str, name: str, *, resource_version: str, status: Mapping[str, Any]

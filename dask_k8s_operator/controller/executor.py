@@ -141,7 +141,11 @@ class Executor:
     async def _delete(self, key: ClusterKey, action: DeletePod) -> bool:
         try:
             await self._kubernetes.delete_pod(
-                key.namespace, action.name, uid=action.uid, resource_version=action.resource_version
+                key.namespace,
+                action.name,
+                uid=action.uid,
+                resource_version=action.resource_version,
+                grace_seconds=action.grace_seconds,
             )
         except NotFound:
             logger.debug("Pod %s is gone already", action.name)

@@ -83,12 +83,17 @@ class TakeOver:
 
 @dataclass(frozen=True)
 class DeletePod:
-    """Delete exactly this pod in exactly this state; a change since it was read is a conflict, and read again."""
+    """Delete exactly this pod in exactly this state; a change since it was read is a conflict, and read again.
+
+    Attributes:
+        grace_seconds: how long it may take to end; None: as long as its template says.
+    """
 
     name: str
     uid: str
     resource_version: str
     reason: str
+    grace_seconds: int | None = None
 
     def __str__(self) -> str:
         return f"delete Pod {self.name}: {self.reason}"

@@ -39,13 +39,15 @@ def why_blocked(
             f"{_workers(max(unchosen, 0) + len(waiting))} too many stay until the scheduler can be asked to move "
             f"their data: {snapshot.scheduler.reason}"
         )
-    kept = _deadline(snapshot.cluster.retirement)
+    retirement = snapshot.cluster.retirement
     if refused := [entry for entry in waiting if entry.refused]:
+        kept = _deadline(retirement, refused, now)
         return (
             f"the scheduler found nobody to take the data of {_named(refused, holdings)}{kept}: release what they hold "
             f"(delete or gather the futures, close actors), or {_who_else(snapshot, refused)}"
         )
     if slow := [e for e in waiting if frozenset(e.addresses) & snapshot.calls.in_flight and _is_slow(e, now)]:
+        kept = _deadline(retirement, slow, now)
         return (
             f"the scheduler is still moving the data of {_named(slow, holdings)}{kept}: if it takes too long, look "
             "whether these workers still answer (dashboard, kubectl logs)"
@@ -74,10 +76,15 @@ def _is_slow(entry: Retiring, now: datetime) -> bool:
     return entry.asked is not None and now >= entry.asked + SLOW
 
 
-def _deadline(retirement: Retirement) -> str:
-    if retirement.timeout is None or not retirement.delete_on_timeout:
+def _deadline(retirement: Retirement, entries: Iterable[Retiring], now: datetime) -> str:
+    timeout = retirement.timeout
+    if timeout is None:
         return ", so they stay"
-    return f", so they are deleted with it {retirement.timeout.total_seconds():.0f} s after they were chosen"
+    if retirement.delete_on_timeout:
+        return f", so they are deleted with it {timeout.total_seconds():.0f} s after they were chosen"
+    if any(now >= entry.since + timeout for entry in entries):
+        return f", so they stay, though the time is up ({timeout.total_seconds():.0f} s, onTimeout: Keep)"
+    return ", so they stay"
 
 
 def _named(entries: list[Retiring], holdings: Holdings) -> str:

@@ -37,6 +37,10 @@ POLL = timedelta(seconds=5)
 FOREIGN = timedelta(seconds=30)
 """When it is looked at again while somebody else's objects have the names of its own."""
 
+OVERDUE_GRACE_SECONDS = 5
+"""How long a pod may take to end that is deleted with its data, since the time for handing that over is up. With the
+grace period of its template, 300 s by default, its preStop hook would go on asking for what has been refused."""
+
 
 def plan(snapshot: Snapshot, now: datetime) -> Plan:
     """Decide what is to be done, from what is there alone.
@@ -135,13 +139,9 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
         *(_delete(pod, "it has finished") for pod in _finished(snapshot) if pod not in resting),
         *(_delete(pod, f"{_why_goes(pod.uid, replaced)}, and {reason}") for pod, reason in choice.free),
         *(
-            _delete(live[entry.uid], f"{_why_goes(entry.uid, replaced)}, and {reason}")
+            deletion
             for entry in entries
-            if (
-                reason := holdings.why_deletable(
-                    live[entry.uid], entry, overdue=_is_overdue(entry, snapshot.cluster, now)
-                )
-            )
+            if (deletion := _delete_retiring(live[entry.uid], entry, holdings, snapshot.cluster, now, replaced=replaced))
         ),
     ]
     deleted = {deletion.uid for deletion in deletions}
@@ -192,6 +192,18 @@ def _needs_heir(snapshot: Snapshot, holdings: Holdings) -> bool:
         pod.handing_over and holdings.registered.get(pod.uid) and holdings.held_bytes(pod.uid) != 0
         for pod in snapshot.worker_pods
     )
+
+
+def _delete_retiring(
+    pod: Pod, entry: Retiring, holdings: Holdings, cluster: Cluster, now: datetime, *, replaced: frozenset[str]
+) -> DeletePod | None:
+    """The deletion of a pod that is on its way out, once there is a reason that it may go."""
+    why = _why_goes(pod.uid, replaced)
+    if reason := holdings.why_deletable(pod, entry):
+        return _delete(pod, f"{why}, and {reason}")
+    if _is_overdue(entry, cluster, now) and (reason := holdings.why_deletable(pod, entry, overdue=True)):
+        return replace(_delete(pod, f"{why}, and {reason}"), grace_seconds=OVERDUE_GRACE_SECONDS)
+    return None
 
 
 def _is_overdue(entry: Retiring, cluster: Cluster, now: datetime) -> bool:

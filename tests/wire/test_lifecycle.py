@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kmock import action, method
 
+from dask_k8s_operator.domain.planner import OVERDUE_GRACE_SECONDS
 from tests.wire.apiserver import CLUSTERS, DEPLOYMENTS, EVENTS, NAMESPACE, PODS, SERVICES, ApiServer, request_body
 from tests.wire.world import CLUSTER
 
@@ -136,6 +137,22 @@ async def test_refused_workers_stay(api: ApiServer, dask: FakeDask, world: World
         await api.until(lambda: world.condition("ScaleDownBlocked")[0] == "True", "the condition says so")
         assert world.workers() == before
     assert not api.asked(action.DELETE)
+
+
+async def test_refused_workers_go_with_their_data_if_the_user_says_so(
+    api: ApiServer, dask: FakeDask, world: World, running: Running
+) -> None:
+    world.apply(replicas=1, retirement={"timeoutSeconds": 1, "onTimeout": "Delete"})
+    async with running():
+        await world.ready(1)
+        [worker] = world.workers()
+        dask.refuses = set(dask.workers)
+        await world.scale(0)
+        await world.has_workers(0)
+    [deletion] = [r for r in api.asked() if r.method == method.DELETE and r.resource == PODS]
+    assert deletion.name == worker
+    assert request_body(deletion)["gracePeriodSeconds"] == OVERDUE_GRACE_SECONDS
+    assert dask.retired, "it was tried"
 
 
 async def test_scale_up_during_a_retirement_makes_a_new_worker(

@@ -35,9 +35,11 @@ class World:
         autoscale: Mapping[str, Any] | None = None,
         idle: Mapping[str, Any] | None = None,
         suspend: bool = False,
+        retirement: Mapping[str, Any] | None = None,
     ) -> None:
         """Make the Cluster before anybody watches."""
         workers = {"replicas": replicas} | ({"autoscale": autoscale} if autoscale else {})
+        workers |= {"retirement": retirement} if retirement else {}
         further = ({"idle": idle} if idle else {}) | ({"suspend": True} if suspend else {})
         self._api.add(
             CLUSTERS,
