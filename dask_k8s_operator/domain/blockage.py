@@ -43,13 +43,13 @@ def why_blocked(
     if refused := [entry for entry in waiting if entry.refused]:
         kept = _deadline(retirement, refused, now)
         return (
-            f"the scheduler found nobody to take the data of {_named(refused, holdings)}{kept}: release what they hold "
+            f"the scheduler found nobody to take the data of {named(refused, holdings)}{kept}: release what they hold "
             f"(delete or gather the futures, close actors), or {_who_else(snapshot, refused)}"
         )
     if slow := [e for e in waiting if frozenset(e.addresses) & snapshot.calls.in_flight and _is_slow(e, now)]:
         kept = _deadline(retirement, slow, now)
         return (
-            f"the scheduler is still moving the data of {_named(slow, holdings)}{kept}: if it takes too long, look "
+            f"the scheduler is still moving the data of {named(slow, holdings)}{kept}: if it takes too long, look "
             "whether these workers still answer (dashboard, kubectl logs)"
         )
     if unchosen > 0 and holdings.strangers:
@@ -87,7 +87,8 @@ def _deadline(retirement: Retirement, entries: Iterable[Retiring], now: datetime
     return ", so they stay"
 
 
-def _named(entries: list[Retiring], holdings: Holdings) -> str:
+def named(entries: Iterable[Retiring], holdings: Holdings) -> str:
+    """The pods, with what their workers hold."""
     return ", ".join(f"{entry.name}{_size(holdings.held_bytes(entry.uid))}" for entry in entries)
 
 

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.domain import names, trouble
+from dask_k8s_operator.domain.blockage import named
+from dask_k8s_operator.domain.retirement import Holdings
 from dask_k8s_operator.domain.rollout import ROLLING, STALLED, progress
 from dask_k8s_operator.domain.summary import STARTING
 from dask_k8s_operator.domain.templates import CONDITION as TEMPLATE_VALID
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 PROGRESSING = "Progressing"
 CREATION_REFUSED = "CreationRefused"
 ENDED_AT_ONCE = "EndedAtOnce"
+HOOK_FAILED = "HookFailed"
+REFUSED = "Refused"
 NAME_TAKEN = "NameTaken"
 SUSPENDED = "Suspended"
 NO_TIME = timedelta(0)
@@ -161,18 +165,41 @@ def retiring(entries: Sequence[Retiring]) -> Condition:
     return Condition("Retiring", "True", "HandingOver", f"{who}: {pods}")
 
 
-def handover_possible(snapshot: Snapshot) -> Condition:
-    """`HandoverPossible`: whether a worker whose pod somebody deleted could not hand its data over."""
+def handover_possible(snapshot: Snapshot, retiring: Iterable[Retiring]) -> Condition:
+    """`HandoverPossible`: whether a worker whose pod somebody deletes can't hand its data over."""
     kind = "HandoverPossible"
     if failed := sorted((pod.name, pod.handover_trouble) for pod in snapshot.worker_pods if pod.handover_trouble):
         name, trouble = failed[0]
-        return Condition(kind, "False", "HookFailed", f"Pod {name} was deleted and kept its data to itself: {trouble}")
+        return Condition(kind, "False", HOOK_FAILED, f"Pod {name} was deleted and kept its data to itself: {trouble}")
     before = _condition(snapshot.cluster, kind)
+    if refused := _refused_departures(snapshot, retiring, before):
+        return Condition(kind, "False", REFUSED, refused)
     # That pod is gone in a moment; what was wrong with it is wrong with the others, until the spec changes.
-    if before is not None and before.status == "False" and _same_spec(snapshot.cluster):
+    if before is not None and before.reason == HOOK_FAILED and _same_spec(snapshot.cluster):
         return before
     message = "no worker whose pod was deleted has said that it could not hand its data over"
     return Condition(kind, "True", "NoFailure", message)
+
+
+def _refused_departures(snapshot: Snapshot, retiring: Iterable[Retiring], before: Condition | None) -> str | None:
+    """What is to be told of pods that somebody deletes and whose data nobody takes.
+
+    Not after the first refusal: their replacements may need a moment.
+    """
+    leaving = {pod.uid: pod for pod in snapshot.worker_pods if pod.handing_over}
+    again = [entry for entry in retiring if entry.uid in leaving and entry.asked_again]
+    refused = [entry for entry in again if entry.refused]
+    if again and not refused and before is not None and before.reason == REFUSED:
+        return before.message  # it is being asked once more; what it said last still holds
+    if not refused:
+        return None
+    ends = [time for entry in refused if (time := leaving[entry.uid].killed_at) is not None]
+    when = f" at {min(ends):%Y-%m-%dT%H:%M:%SZ}" if ends else ""
+    found = named(refused, Holdings.of(snapshot))
+    return (
+        f"somebody deletes pods, and the scheduler found nobody to take the data of {found}: it is lost when they are "
+        f"killed{when}, unless you scale up or release what they hold (delete or gather the futures, close actors)"
+    )
 
 
 def _troubled(pods: Iterable[Pod], now: datetime) -> tuple[str, str] | None:

@@ -48,6 +48,7 @@ class Pod:
         started: a process of the pod's Dask container has run at some time.
         finished: no process of its Dask container will ever run again; others beside it may.
         terminating: somebody has asked for its deletion.
+        killed_at: when its grace period ends, once somebody has.
         ran_seconds: how long the Dask container of a finished pod ran, where the kubelet reports it.
         finished_at: when it ended.
         startup: how long it took from its creation until it was ready for the first time; None: it isn't, or nobody
@@ -73,6 +74,7 @@ class Pod:
     startup: timedelta | None = None
     trouble: Trouble | None = None
     delay: Delay | None = None
+    killed_at: datetime | None = None
     handover_trouble: str | None = None
     revision: str | None = None
     reachable: bool = True
@@ -103,6 +105,7 @@ class Pod:
             finished=status.get("phase") in {"Succeeded", "Failed"}
             or _ended_for_good(manifest.get("spec", {}), ended, container),
             terminating="deletionTimestamp" in metadata,
+            killed_at=_time(metadata.get("deletionTimestamp")),
             deletion_cost=_deletion_cost(metadata),
             ran_seconds=(done - begun).total_seconds() if begun and done else None,
             finished_at=done,

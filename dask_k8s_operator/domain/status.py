@@ -100,7 +100,7 @@ def cluster_status(
         conditions.template_valid(snapshot, missing=missing, templates=templates),
         conditions.retiring(retiring),
         blocked,
-        conditions.handover_possible(snapshot),
+        conditions.handover_possible(snapshot, retiring),
         *scaling.conditions,
         *([suspension.condition] if suspension.condition else []),
     ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from dask_k8s_operator.domain.actions import Drain, Retire
 from dask_k8s_operator.domain.conditions import Condition
+from dask_k8s_operator.domain.events import of_conditions
 from dask_k8s_operator.domain.planner import POLL, needs_scheduler, plan
 from dask_k8s_operator.domain.snapshot import Detail, Listed, Pod, RetireCalls, Worker
 from tests.unit.builders import (
@@ -17,6 +19,7 @@ from tests.unit.builders import (
     asked,
     at,
     cluster,
+    condition,
     created,
     decide,
     deleted,
@@ -154,6 +157,38 @@ def test_that_is_no_scale_down_that_is_blocked() -> None:
     assert status is not None
     found = [Condition.from_status(c) for c in status["conditions"] if c["type"] == "ScaleDownBlocked"]
     assert [c.status for c in found] == ["False"]
+
+
+class TestTold:
+    """What a person reads of a pod that is deleted and whose data nobody takes."""
+
+    LAST = pod("c", terminating=True, killed_at=at(240))
+    HOPELESS = entry("c", asked=-3, attempts=2, refused=True, peers=peers(""))
+    MESSAGE = (
+        "somebody deletes pods, and the scheduler found nobody to take the data of c (1 B): it is lost when they are "
+        "killed at 2026-03-01T12:04:00Z, unless you scale up or release what they hold (delete or gather the futures, "
+        "close actors)"
+    )
+
+    def test_refused_again_and_again(self) -> None:
+        seen = snapshot((self.LAST,), replicas=1, scheduler=detailed("c"), retiring=[self.HOPELESS])
+        decided = plan(seen, NOW)
+        assert condition(decided, "HandoverPossible") == ("False", "Refused", self.MESSAGE)
+        assert decided.status is not None
+        [event] = [e for e in of_conditions({}, decided.status) if e.reason == "Refused"]
+        assert (event.type, event.message) == ("Warning", self.MESSAGE)
+
+        asking = plan(follow(seen, decided), at(60))
+        assert asked(asking) == addresses("c")
+        assert condition(asking, "HandoverPossible")[1] == "Refused", "what was said last still holds"
+        done = plan(follow(seen, decided, worker_pods=pods("d"), scheduler=workers("d")), at(61))
+        assert condition(done, "HandoverPossible")[0] == "True"
+
+    def test_not_the_first_time(self) -> None:
+        """Its replacement needs a moment to start."""
+        first = replace(self.HOPELESS, attempts=1)
+        decided = decide((self.LAST,), replicas=1, scheduler=detailed("c"), retiring=[first])
+        assert condition(decided, "HandoverPossible")[0] == "True"
 
 
 @pytest.mark.parametrize(

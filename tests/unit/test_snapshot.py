@@ -130,6 +130,7 @@ def test_a_container_beside_it_that_ended_is_nobodys_end() -> None:
 def test_terminating() -> None:
     found = read({"phase": "Running"}, deletionTimestamp=CREATED)
     assert (found.terminating, found.live) == (True, False)
+    assert found.killed_at == datetime.fromisoformat(CREATED), "the API server gives the end of the grace period"
 
 
 @pytest.mark.parametrize("conditions", [[], [{"type": "Ready", "status": "False"}], [{"type": "X", "status": "True"}]])
