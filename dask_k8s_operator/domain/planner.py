@@ -141,7 +141,9 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
         *(
             deletion
             for entry in entries
-            if (deletion := _delete_retiring(live[entry.uid], entry, holdings, snapshot.cluster, now, replaced=replaced))
+            if (
+                deletion := _delete_retiring(live[entry.uid], entry, holdings, snapshot.cluster, now, replaced=replaced)
+            )
         ),
     ]
     deleted = {deletion.uid for deletion in deletions}

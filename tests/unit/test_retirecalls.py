@@ -246,8 +246,8 @@ async def test_close_waits_for_no_answer(wire: Wire, woken: Woken) -> None:
 
 async def test_close_forgets_answers(calls: RetireCallRegister, wire: Wire, woken: Woken) -> None:
     """Where the register is used again, others may have acted meanwhile, and an address may be another worker's."""
-    calls.start(A, scheduler(wire), retire("x"))
+    calls.start(A, UID, scheduler(wire), retire("x"))
     wire.answer(addresses("x"))
     await woken.one()
     await calls.close()
-    assert calls.of(A) == RetireCalls()
+    assert calls.of(A, UID) == RetireCalls()
