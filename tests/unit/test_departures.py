@@ -78,11 +78,11 @@ def test_those_too_many_are_drained_after_it() -> None:
     """The data of both would be moving in two calls at once."""
     seen = snapshot((*pods("abd"), LEAVING), replicas=2, scheduler=detailed("abcd"))
     first = plan(seen, NOW)
-    assert first.actions == (Retire(addresses("c"), "somebody deletes their pods: c"),)
+    assert first.actions == (Retire(addresses("c"), "c: somebody deletes the pod"),)
     assert remembered(first)["d"].asked is None
     answered = RetireCalls(moved=addresses("c"))
     second = plan(follow(seen, first, calls=answered, scheduler=detailed("abd")), at(1))
-    assert second.actions == (Drain(addresses("d"), "more workers than the 2 wanted: d"),)
+    assert second.actions == (Drain(addresses("d"), "d: more workers than the 2 wanted"),)
 
 
 def test_without_rpc_one_call_names_both() -> None:

@@ -13,7 +13,7 @@ from dask_k8s_operator.domain.handover import DETAIL_PATIENCE
 from dask_k8s_operator.domain.snapshot import Detail, Listed, RetireCalls, Unreachable
 from tests.unit.builders import addresses, asked, decide, entry, peers, pod, pods, remembered, workers
 
-TOO_MANY = "more workers than the 1 wanted: b"
+TOO_MANY = "b: more workers than the 1 wanted"
 DRAIN, RETIRE = Drain(addresses("b"), TOO_MANY), Retire(addresses("b"), TOO_MANY)
 NO_ANSWER = replace(workers("ab"), detail=Unreachable("no answer within 40 s"))
 NO_RPC = workers("ab")
