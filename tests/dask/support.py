@@ -126,16 +126,26 @@ class LocalDask:
     async def worker(
         self, name: object, *, host: str = "127.0.0.1", kind: type[distributed.Worker] = distributed.Worker
     ) -> Any:
-        """Start a worker in this event loop."""
+        """Start a worker in this event loop, and wait until the scheduler gives it tasks."""
         worker = kind(self.scheduler.address, name=name, host=host, nthreads=1, memory_limit=0)
-        return await self._stack.enter_async_context(worker)
+        await self._stack.enter_async_context(worker)
+        await self._runs(str(name))
+        return worker
 
     async def worker_process(self, name: str) -> asyncio.subprocess.Process:
-        """Start a worker as pods do, as a process without a nanny, and wait until it has registered."""
+        """Start a worker as pods do, as a process without a nanny, and wait until the scheduler gives it tasks."""
         command = ["dask", "worker", "--no-nanny", "--name", name, "--nthreads", "1", *LOOPBACK]
         process = await start(self._stack, *command, self.scheduler.address)
-        await until(lambda: name in self.scheduler.aliases, f"worker {name} is registered")
+        await self._runs(name)
         return process
+
+    async def _runs(self, name: str) -> None:
+        """Wait for a new worker: when it registers it is still starting, and says afterwards that it runs."""
+        workers = self.scheduler.workers
+        await until(
+            lambda: any(str(w.name) == name and w.status is distributed.Status.running for w in workers.values()),
+            f"worker {name} runs",
+        )
 
     def address(self, name: str) -> str:
         """The address of the worker with this name, which is registered."""
