@@ -64,22 +64,22 @@ def suspend(snapshot: Snapshot, *, blocked: Condition, now: datetime) -> Suspens
         message = "all pods have been given back; spec.suspend: false brings them again"
         done = Condition(SUSPENDED, "True", SUSPENDED, message)
         return Suspension(0, SUSPENDED_WHY, leaving or done, POLL if leaving else None)
-    if workers := _leaving(snapshot.worker_pods):
+    overdue = _is_overdue(cluster, now)
+    # By then those that had a deadline have been deleted. Nobody takes what they hold, and their preStop hooks would
+    # try until the grace period is over; without a scheduler they end.
+    given_up = overdue and all(pod.terminating for pod in snapshot.worker_pods)
+    if snapshot.worker_pods and not given_up:
         if blocked.status == "True":
             return _waiting(DATA_HELD, blocked.message)
-        return Suspension(1, "", workers, POLL)
+        return Suspension(1, "", _leaving(snapshot.worker_pods), POLL)
     if not any(may_hold_keys(pod, cluster) for pod in snapshot.scheduler_pods):
         return Suspension(0, f"{SUSPENDED_WHY}, and no scheduler runs", leaving, POLL)
     if not (held := _held(snapshot)):
         return Suspension(0, f"{SUSPENDED_WHY}, and the scheduler has no tasks", leaving, POLL)
+    if overdue:
+        return Suspension(0, "spec.workers.retirement says to delete what can't be retired in time", leaving, POLL)
     reason, message = held
-    if cluster.retirement.delete_on_timeout and cluster.retirement.timeout is not None:
-        if now >= _since(cluster, now) + cluster.retirement.timeout:
-            why = "spec.workers.retirement says to delete what can't be retired in time"
-            return Suspension(0, why, leaving, POLL)
-        after = f"{cluster.retirement.timeout.total_seconds():.0f} s after the Cluster was suspended"
-        return _waiting(reason, f"{message}, so the scheduler goes with them {after}")
-    return _waiting(reason, f"{message}, so the scheduler stays")
+    return _waiting(reason, f"{message}, so {_until(cluster)}")
 
 
 def _held(snapshot: Snapshot) -> tuple[str, str] | None:
@@ -107,7 +107,19 @@ def _waiting(reason: str, message: str) -> Suspension:
     return Suspension(1, "", Condition(SUSPENDED, "False", reason, message), POLL)
 
 
-def _since(cluster: Cluster, now: datetime) -> datetime:
-    """Since when it has been so that the Cluster is to be suspended and isn't yet."""
+def _until(cluster: Cluster) -> str:
+    retirement = cluster.retirement
+    if not retirement.delete_on_timeout or retirement.timeout is None:
+        return "the scheduler stays"
+    return f"the scheduler goes with them {retirement.timeout.total_seconds():.0f} s after the Cluster was suspended"
+
+
+def _is_overdue(cluster: Cluster, now: datetime) -> bool:
+    """Whether the user has set a deadline from when on data may be lost, and it has passed."""
+    retirement = cluster.retirement
+    if not retirement.delete_on_timeout or retirement.timeout is None:
+        return False
+    # Since when it has been so that the Cluster is to be suspended and isn't yet.
     found = (c for c in cluster.status.get("conditions", ()) if (c["type"], c["status"]) == (SUSPENDED, "False"))
-    return next((datetime.fromisoformat(condition["lastTransitionTime"]) for condition in found), now)
+    since = next((datetime.fromisoformat(condition["lastTransitionTime"]) for condition in found), now)
+    return now >= since + retirement.timeout

@@ -150,6 +150,23 @@ class TestScheduler:
         assert scaled(suspend((leaving,), scheduler=workers("a"), workload=tasks(0))) == []
 
     @pytest.mark.parametrize(
+        ("there", "since", "retirement", "replicas"),
+        [
+            (pods("a", terminating=True), 60, FORCED, [0]),
+            (pods("a", terminating=True), 59, FORCED, []),
+            (pods("a", terminating=True), 60, Cluster.from_manifest(manifest()).retirement, []),
+            # One that was chosen later has its own time.
+            (pods("a"), 60, FORCED, []),
+        ],
+    )
+    def test_after_the_deadline_it_doesnt_wait_for_hooks_that_find_nobody(
+        self, there: Any, since: float, retirement: Retirement, replicas: list[int]
+    ) -> None:
+        """They try until the grace period is over, and end without a scheduler."""
+        decided = suspend(there, scheduler=workers("a"), status=begun(since), retirement=retirement)
+        assert scaled(decided) == replicas
+
+    @pytest.mark.parametrize(
         ("count", "words"), [(1, "1 task "), (9, "9 tasks "), (12, "about 10 tasks "), (345, "about 300 tasks ")]
     )
     def test_what_would_be_lost_is_told(self, count: int, words: str) -> None:
