@@ -25,6 +25,7 @@ pytestmark = pytest.mark.alone
 
 BEFORE = {
     "workers had revisions": "dask_k8s_operator/domain/revision.py",
+    "changes of schedulers were followed": "dask_k8s_operator/domain/schedulerupdate.py",
 }
 """Which operators are earlier: the last ones without these files."""
 
@@ -49,7 +50,7 @@ def test_a_newer_operator_restarts_nothing(unattended: Kube, images: Images, tmp
         operator_process.running(unattended, tmp_path, DIRECT, source=earlier) as old,
     ):
         cluster = DaskCluster(unattended, "dask").apply(images.dask, replicas=3)
-        assert cluster.condition("Progressing") is None, "this operator isn't an earlier one"
+        assert cluster.condition("SchedulerUpdated") is None, "this operator isn't an earlier one"
         with cluster.client(images.dask) as agent:
             agent.hold(scattered=30, computed=30)
             agent.persist(partitions=6, files=60)
@@ -59,6 +60,7 @@ def test_a_newer_operator_restarts_nothing(unattended: Kube, images: Images, tmp
             upgrade_definition()
             with operator_process.running(unattended, tmp_path, DIRECT):
                 cluster.wait_condition("Progressing", "True", containing="all workers are of revision")
+                cluster.wait_condition("SchedulerUpdated", "True", containing="the scheduler is of revision")
                 agent.wait_for_answers(agent.progress().answers + 5)
                 assert _processes(cluster) == before
                 cluster.scale(2)
