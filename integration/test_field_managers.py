@@ -47,10 +47,55 @@ def test_what_others_have_set_survives(kube: Kube, images: Images) -> None:
     assert "example.com/ours" not in service["metadata"]["annotations"]
 
     before = _versions(kube)
-    for replicas in (3, 1):
-        cluster.scale(replicas)
-        cluster.wait_settled(replicas)
+    _make_passes(cluster)
     assert _versions(kube) == before, "there was nothing to be written"
+
+
+def test_what_the_api_server_writes_in_its_own_way_is_no_change(kube: Kube, images: Images) -> None:
+    """It drops what is empty, fills in what is left out, and has its own words for quantities."""
+    spec = manifest("dask", images.dask, replicas=1)
+    scheduler = spec["spec"]["scheduler"]
+    scheduler["service"] = {
+        "sessionAffinity": "None",
+        "publishNotReadyAddresses": False,
+        "ports": [{"name": "more", "port": 8888, "targetPort": "http-dashboard"}],
+    }
+    scheduler["serviceMetadata"] = {"annotations": {"example.com/empty": ""}}
+    scheduler["template"]["metadata"] = {"annotations": {"example.com/empty": ""}, "creationTimestamp": None}
+    scheduler["template"]["spec"] |= {
+        "hostNetwork": False,
+        "nodeSelector": {},
+        "tolerations": [],
+        "volumes": [{"name": "scratch", "emptyDir": {}}],
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+        ],
+    }
+    scheduler["template"]["spec"]["containers"][0] |= {
+        "env": [{"name": "EMPTY", "value": ""}, {"name": "A", "value": "a", "valueFrom": None}],
+        "resources": {"requests": {"cpu": "0.1", "memory": "0.125Gi"}},
+        "volumeMounts": [{"name": "scratch", "mountPath": "/scratch", "readOnly": False}],
+        "stdin": False,
+        "workingDir": "",
+        "livenessProbe": None,
+    }
+    kube.apply(spec)
+    cluster = DaskCluster(kube, "dask")
+    cluster.wait_settled(1)
+    before = _versions(kube)
+    _make_passes(cluster)
+    assert _versions(kube) == before
+    scheduler["updateStrategy"] = {"type": "Recreate"}
+    scheduler["template"]["metadata"]["annotations"]["example.com/n"] = "1"
+    kube.apply(spec)
+    kube.wait("the template is applied", lambda objects: _annotated(objects, "example.com/n"))
+    _wait_followed(cluster)
+    cluster.wait_settled(1)
+    before = _versions(kube)
+    _make_passes(cluster)
+    assert _versions(kube) == before
+    events = json.loads(kube.run("get", "events", "--field-selector=reason=ChangedScheduler", "--output=json"))["items"]
+    assert len(events) == 1, "the one change that there was"
 
 
 def test_what_is_the_operators_comes_back(kube: Kube, images: Images) -> None:
@@ -136,6 +181,16 @@ def _wait_followed(cluster: DaskCluster) -> None:
         return conditions.get("SchedulerUpdated") == conditions.get("Ready") == ("True", generation)
 
     cluster.kube.wait("the scheduler follows the spec", done)
+
+
+def _make_passes(cluster: DaskCluster) -> None:
+    for replicas in (2, 1):
+        cluster.scale(replicas)
+        cluster.wait_settled(replicas)
+
+
+def _annotated(objects: Objects, annotation: str) -> bool:
+    return annotation in _spec(objects, "Deployment")["template"]["metadata"].get("annotations", {})
 
 
 def _versions(kube: Kube) -> list[str]:

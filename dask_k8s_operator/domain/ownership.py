@@ -29,6 +29,7 @@ _EARLIER = "OpenAPI-Generator"
 """The name of operators that named none, by their client's User-Agent. Scripts of others may have the same."""
 
 _KEY_DEFAULTS = {"protocol": "TCP"}
+_NOTHING: tuple[Any, ...] = (None, False, 0, "", {}, [])
 
 
 def owned_fields(managed: Iterable[Entry]) -> Fields:
@@ -37,11 +38,17 @@ def owned_fields(managed: Iterable[Entry]) -> Fields:
 
 
 def covers(fields: Fields, value: Any) -> bool:
-    """Whether all that a value sets is among these fields; True where there are none, as nothing is known then."""
-    if not fields or value in (None, {}, []):
+    """Whether all that a value sets is among these fields; True where there are none, as nothing is known then.
+
+    What is empty, zero or false isn't looked for: of objects that are created, the API server drops most of it.
+    """
+    if not fields:
         return True
     if isinstance(value, Mapping):
-        return all(f"f:{key}" in fields and covers(fields[f"f:{key}"], inner) for key, inner in value.items())
+        return all(
+            inner in _NOTHING or (f"f:{key}" in fields and covers(fields[f"f:{key}"], inner))
+            for key, inner in value.items()
+        )
     return isinstance(value, Sequence) and all(_covers_item(fields, item) for item in value)
 
 

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from dask_k8s_operator.domain.actions import Action, Create, DeleteCluster, DeletePod, Drain, Retire, Scale
+from dask_k8s_operator.domain.actions import (
+    Action,
+    Apply,
+    Create,
+    DeleteCluster,
+    DeletePod,
+    Drain,
+    Repair,
+    Retire,
+    Scale,
+    TakeOver,
+)
 from dask_k8s_operator.domain.events import Event, of_actions, of_conditions
 
 
@@ -58,6 +69,19 @@ def test_the_size_of_the_cluster() -> None:
     ]
 
 
+def test_what_becomes_of_a_scheduler_that_is_there() -> None:
+    """That the API server's bookkeeping was put right is nothing to be told."""
+    done: list[Action] = [
+        Apply({"kind": "Service", "metadata": {"name": "s"}}, "uid", "1", "it isn't what the spec says"),
+        Repair("Deployment", "s", {}, "uid", "1", "others have changed it"),
+        TakeOver("Deployment", "s", [], "1", "so that what is dropped goes"),
+    ]
+    assert of_actions(done) == [
+        Event("Normal", "ChangedScheduler", "changed Service s: it isn't what the spec says"),
+        Event("Normal", "ChangedScheduler", "changed Deployment s: others have changed it"),
+    ]
+
+
 def test_a_hundred_are_counted() -> None:
     [event] = of_actions([make("Pod", f"w{number}") for number in range(100)])
     assert event.message == "created w0, w1, w2, w3, w4 and 95 more: fewer workers than the 2 wanted"
@@ -87,6 +111,8 @@ def test_nothing_happened() -> None:
         ([], [condition("Suspended", "True", "Suspended"), condition("WorkersReady", "False", "Suspended")], []),
         ([], [condition("Suspended", "False", "Retiring")], []),
         ([], [condition("Suspended", "False", "DataHeld")], [Event("Warning", "DataHeld", "because")]),
+        ([], [condition("SchedulerUpdated", "False", "WaitingForIdle")], []),
+        ([], [condition("SchedulerUpdated", "False", "ChangeRefused")], [Event("Warning", "ChangeRefused", "because")]),
         ([], [condition("Retiring", "True", "HandingOver")], []),
         ([], [condition("Progressing", "True", "RolloutComplete")], []),
         (

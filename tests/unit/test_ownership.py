@@ -11,6 +11,7 @@ from tests.unit.builders import at
 
 LEAF: dict[str, Any] = {}
 PORT = 'k:{"port":8786,"protocol":"TCP"}'
+EMPTY: tuple[Any, ...] = (None, False, 0, "", {}, [])
 A, B = {"f:spec": {"f:a": LEAF}}, {"f:spec": {"f:b": LEAF}}
 
 
@@ -39,9 +40,8 @@ def kept(fields: dict[str, Any], *, manager: str = "dask-operator", how: str = "
         ({"f:finalizers": {'v:"a"': LEAF}}, {"finalizers": ["a"]}, True),
         ({"f:finalizers": {'v:"a"': LEAF}}, {"finalizers": ["a", "b"]}, False),
         # What sets nothing.
-        ({"f:spec": {"f:a": LEAF}}, {"spec": {"a": 1, "b": None}}, False),
-        ({"f:spec": {"f:a": LEAF, "f:b": LEAF}}, {"spec": {"a": 1, "b": None}}, True),
-        ({"f:spec": {"f:emptyDir": LEAF}}, {"spec": {"emptyDir": {}}}, True),
+        *(({"f:spec": {"f:a": LEAF}}, {"spec": {"a": 1, "b": empty}}, True) for empty in EMPTY),
+        ({"f:spec": {"f:a": LEAF}}, {"spec": {"a": 1, "b": "x"}}, False),
         # Of an object without any, nothing is known.
         ({}, {"spec": {"type": "ClusterIP"}}, True),
     ],

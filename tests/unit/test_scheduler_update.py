@@ -212,7 +212,7 @@ class TestWhatItWasMadeFrom:
 
     def test_other_defaults_are_no_change(self) -> None:
         template = made().spec["template"]
-        fields = fields_of({"spec": {"template": {**template, "spec": {}}}})
+        fields = fields_of({"spec": {"template": {**template, "spec": {"restartPolicy": "Always"}}}})
         annotations = {**made().annotations, names.ANNOTATION_APPLIED: "by-another"}
         found = made(annotations=annotations, managedFields=[kept(fields)])
         decided = plan(changed(deployment=found, scheduler_template=EARLIER), NOW)
@@ -248,6 +248,7 @@ class TestRefused:
             "ChangeRefused",
             "the API server refused to change the Deployment: a policy of ours",
         )
+        assert told["state"] == "Stalled"
         again = plan(changed(scheduler_update=RECREATE, status=told), NOW)
         assert again.status is None
         assert applied(again) == ["Deployment"]

@@ -158,6 +158,25 @@ def test_how_long_it_took_to_start(begun: str | None, ready: str | None, restart
     assert found.startup == (None if seconds is None else timedelta(seconds=seconds))
 
 
+@pytest.mark.parametrize(
+    ("begun", "ready", "since", "reachable"),
+    [
+        pytest.param("11:00:40", "True", "11:01:10", True, id="it is ready"),
+        pytest.param("11:00:40", "False", "11:00:05", False, id="it has not been ready"),
+        pytest.param("11:00:40", "False", "11:00:40", False, id="nor the process that runs now"),
+        pytest.param("11:00:40", "False", "11:09:00", True, id="it has been ready"),
+        pytest.param("11:00:40", None, None, True, id="nobody says"),
+        pytest.param(None, "False", "11:00:05", False, id="it doesn't run"),
+    ],
+)
+def test_whether_others_may_have_reached_it(
+    begun: str | None, ready: str | None, since: str | None, *, reachable: bool
+) -> None:
+    state = {"running": {"startedAt": f"2026-03-01T{begun}Z"}} if begun else {"waiting": {"reason": "CrashLoopBackOff"}}
+    found = [{"type": "Ready", "status": ready, "lastTransitionTime": f"2026-03-01T{since}Z"}] if ready else []
+    assert read(container(state) | {"conditions": found}).reachable == reachable
+
+
 def test_how_long_a_finished_one_ran() -> None:
     ended = {"startedAt": "2026-03-01T11:00:05Z", "finishedAt": "2026-03-01T11:00:12Z"}
     found = read(container({"terminated": ended}) | {"phase": "Succeeded"})
@@ -204,10 +223,18 @@ def test_ownership_of_what_nobody_owns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "ready"), [({}, False), ({"availableReplicas": 0}, False), ({"availableReplicas": 1}, True)]
+    ("status", "ready"),
+    [
+        ({}, False),
+        ({"availableReplicas": 0}, False),
+        ({"availableReplicas": 1}, True),
+        # What it says is of the scheduler that is about to go.
+        ({"availableReplicas": 1, "observedGeneration": 1}, False),
+        ({"availableReplicas": 1, "observedGeneration": 2}, True),
+    ],
 )
 def test_a_deployment_is_ready_when_its_scheduler_is(status: dict[str, int], *, ready: bool) -> None:
-    assert Owned.from_manifest({"metadata": {}, "status": status}, owner_uid="me").ready == ready
+    assert Owned.from_manifest({"metadata": {"generation": 2}, "status": status}, owner_uid="me").ready == ready
 
 
 @pytest.mark.parametrize(
