@@ -66,10 +66,16 @@ def check(section: str, met: Iterable[Met], kube: Kube, **names: str) -> None:
     table = _HEADING + "".join(_row(one, words) for one in met)
     if os.environ.get(_WRITE):
         _write(section, table)
-    elif _version(kube).startswith(KUBERNETES):
+    elif says_it_this_way(kube):
         there = _section(PAGE.read_text(), section).splitlines()
         other = "\n".join(line for line in table.splitlines() if line not in there)
         assert there == table.splitlines(), f"{PAGE.name} is out of date; write it with {_WRITE}=1: {other}"
+
+
+def says_it_this_way(kube: Kube) -> bool:
+    """Whether it is the version of Kubernetes whose words stand on the page."""
+    version = json.loads(kube.run("version", "--output=json"))["serverVersion"]["gitVersion"]
+    return str(version).startswith(KUBERNETES)
 
 
 def _row(met: Met, words: dict[str, str]) -> str:
@@ -99,7 +105,3 @@ def _write(section: str, table: str) -> None:
         file.seek(0)
         file.truncate()
         file.write(f"{before}{heading}\n{introduction}\n\n{table}{after}")
-
-
-def _version(kube: Kube) -> str:
-    return str(json.loads(kube.run("version", "--output=json"))["serverVersion"]["gitVersion"])

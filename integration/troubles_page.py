@@ -1,0 +1,99 @@
+"""`docs/troubles.md`: what kubectl showed of Clusters in trouble when the tests met them, so that what it shows is so.
+
+A test that sees something else fails. With `WRITE_TROUBLES=1` in the environment it writes what it sees.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from integration.bad_input_page import says_it_this_way
+from integration.kube import CLUSTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from integration.kube import Kube
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "troubles.md"
+_WRITE = "WRITE_TROUBLES"
+_AGE = re.compile(r"\d+[smh](?:\d+[smh])?(?: \(x\d+ over \d+[smh](?:\d+[smh])?\))?")
+_POD = re.compile(r"\b([a-z]+)-(?:worker-[b-z2-9]{6}|scheduler-[0-9a-f]+-[b-z2-9]{5})\b")
+_LEFT_OUT = ("Last Transition Time:", "Observed Generation:")
+
+
+def check(section: str, kube: Kube, name: str, condition: str, *, words: Mapping[str, str]) -> None:
+    """Wait until kubectl shows what a section of the page shows, or write what it shows.
+
+    Args:
+        section: its heading.
+        kube: where the Cluster is.
+        name: the Cluster's.
+        condition: the one that tells.
+        words: what to write for words that are others each time, such as an image.
+
+    Raises:
+        TooLate: the page shows something else.
+    """
+    if os.environ.get(_WRITE):
+        _write(section, _shown(kube, name, condition, words))
+    elif says_it_this_way(kube):
+        there = _block(section)
+        seen = lambda: _shown(kube, name, condition, words)  # noqa: E731 (named for the reader)
+        kube.wait_for(f"{PAGE.name} ({_WRITE}=1 writes it) shows of {name} what kubectl does", lambda: seen() == there)
+
+
+def _shown(kube: Kube, name: str, condition: str, words: Mapping[str, str]) -> str:
+    listed = [re.sub(r"\S+$", "…", line) for line in kube.run("get", CLUSTERS, name).splitlines()[1:]]
+    heading = kube.run("get", CLUSTERS, name).splitlines()[0].rstrip()
+    described = kube.run("describe", CLUSTERS, name)
+    lines = [
+        f"$ kubectl get {CLUSTERS} {name}",
+        heading,
+        *listed,
+        f"$ kubectl describe {CLUSTERS} {name}",
+        "…",
+        *_condition(described, condition),
+        "…",
+        *_events(described),
+    ]
+    text = "\n".join(line.rstrip() for line in lines)
+    for word, replacement in {kube.namespace: "NAMESPACE", **words}.items():
+        text = text.replace(word, replacement)
+    return _POD.sub(r"\1-…", text)
+
+
+def _condition(described: str, kind: str) -> list[str]:
+    blocks = re.split(r"(?=^    Last Transition Time:)", described, flags=re.MULTILINE)
+    [block] = [block for block in blocks if re.search(rf"^    Type: +{kind}$", block, re.MULTILINE)]
+    lines = [line for line in block.splitlines() if line.startswith("    ")]
+    return [line for line in lines if not line.strip().startswith(_LEFT_OUT)]
+
+
+def _events(described: str) -> list[str]:
+    """The warnings, each once."""
+    events = described.partition("\nEvents:\n")[2].splitlines()
+    warnings = [_AGE.sub("…", line) for line in events if line.split()[:1] == ["Warning"]]
+    return ["Events:", *dict.fromkeys(re.sub(r" {2,}", "  ", line) for line in warnings)]
+
+
+def _block(section: str) -> str:
+    rest = PAGE.read_text().partition(f"## {section}\n")[2]
+    return rest.partition("```console\n")[2].partition("\n```")[0]
+
+
+def _write(section: str, text: str) -> None:
+    with PAGE.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # other processes write other sections
+        before, heading, rest = file.read().partition(f"## {section}\n")
+        assert heading, f"{PAGE.name} has no section {section}"
+        introduction, fence, old = rest.partition("```console\n")
+        assert fence, f"section {section} of {PAGE.name} has no block to write into"
+        after = old.partition("```")[2]
+        file.seek(0)
+        file.truncate()
+        file.write(f"{before}{heading}{introduction}{fence}{text}\n```{after}")
