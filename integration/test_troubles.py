@@ -43,10 +43,11 @@ def test_clusters_that_never_get_ready(kube: Kube, images: Images) -> None:
 
 
 def test_a_quota_that_is_used_up(kube: Kube, images: Images) -> None:
+    limited = DaskCluster(kube, "limited").apply(images.dask, replicas=1)
     kube.apply(QUOTA)
     kube.wait_for("the quota is counted", lambda: kube.get("resourcequota", "few").get("status", {}).get("used"))
-    kube.apply(manifest("limited", images.dask, replicas=2))
-    DaskCluster(kube, "limited").wait_condition("WorkersReady", "False", containing="exceeded quota")
+    limited.scale(2)
+    limited.wait_condition("WorkersReady", "False", containing="exceeded quota")
     check("A quota is used up", kube, "limited", "WorkersReady", words={images.dask: "IMAGE"})
 
 

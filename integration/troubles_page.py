@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "troubles.md"
 _WRITE = "WRITE_TROUBLES"
 _AGE = re.compile(r"\d+[smh](?:\d+[smh])?(?: \(x\d+ over \d+[smh](?:\d+[smh])?\))?")
-_POD = re.compile(r"\b([a-z]+)-(?:worker-[b-z2-9]{6}|scheduler-[0-9a-f]+-[b-z2-9]{5})\b")
-_LEFT_OUT = ("Last Transition Time:", "Observed Generation:")
+_SHOWN = ("Message:", "Reason:", "Status:", "Type:")
+_OTHER_EACH_TIME = {
+    r"\b([a-z]+)-(?:worker-[b-z2-9]{6}|scheduler-[0-9a-f]+-[b-z2-9]{5})\b": r"\1-…",
+    r"revision [0-9a-f]{10}": "revision …",
+    r"\([\d.]+ [KM]?i?B\)": "(… KiB)",
+    r"(failed to pull and unpack image) .*": r"\1 …",
+}
 
 
 def check(section: str, kube: Kube, name: str, condition: str, *, words: Mapping[str, str]) -> None:
@@ -48,13 +53,12 @@ def check(section: str, kube: Kube, name: str, condition: str, *, words: Mapping
 
 
 def _shown(kube: Kube, name: str, condition: str, words: Mapping[str, str]) -> str:
-    listed = [re.sub(r"\S+$", "…", line) for line in kube.run("get", CLUSTERS, name).splitlines()[1:]]
-    heading = kube.run("get", CLUSTERS, name).splitlines()[0].rstrip()
+    heading, *listed = (line.rstrip() for line in kube.run("get", CLUSTERS, name).splitlines())
     described = kube.run("describe", CLUSTERS, name)
     lines = [
         f"$ kubectl get {CLUSTERS} {name}",
         heading,
-        *listed,
+        *(re.sub(r"\S+$", "…", line) for line in listed),
         f"$ kubectl describe {CLUSTERS} {name}",
         "…",
         *_condition(described, condition),
@@ -64,14 +68,15 @@ def _shown(kube: Kube, name: str, condition: str, words: Mapping[str, str]) -> s
     text = "\n".join(line.rstrip() for line in lines)
     for word, replacement in {kube.namespace: "NAMESPACE", **words}.items():
         text = text.replace(word, replacement)
-    return _POD.sub(r"\1-…", text)
+    for pattern, replacement in _OTHER_EACH_TIME.items():
+        text = re.sub(pattern, replacement, text)
+    return text
 
 
 def _condition(described: str, kind: str) -> list[str]:
     blocks = re.split(r"(?=^    Last Transition Time:)", described, flags=re.MULTILINE)
     [block] = [block for block in blocks if re.search(rf"^    Type: +{kind}$", block, re.MULTILINE)]
-    lines = [line for line in block.splitlines() if line.startswith("    ")]
-    return [line for line in lines if not line.strip().startswith(_LEFT_OUT)]
+    return [line for line in block.splitlines() if line.strip().startswith(_SHOWN)]
 
 
 def _events(described: str) -> list[str]:

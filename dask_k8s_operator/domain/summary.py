@@ -29,6 +29,7 @@ _WORDS: tuple[tuple[str, str, frozenset[str] | None, str], ...] = (
     ("Retiring", "True", None, "Retiring"),
     ("WorkersReady", "False", _PATIENT, STARTING),
     ("WorkersReady", "False", None, "Failing"),
+    ("HandoverPossible", "False", None, "Unprotected"),
 )
 """Condition, status, reasons (None: any), and the word; what a person has to do something about comes first."""
 

@@ -42,6 +42,7 @@ def _summary(*changed: tuple[str, str, str]) -> str:
         ([("Progressing", "True", "NewRevisionOnDelete")], "Running"),
         ([("Progressing", "False", "Stalled"), ("WorkersReady", "False", "Unschedulable")], "Stalled"),
         ([("TemplateValid", "False", "TemplateInvalid"), ("Progressing", "False", "Stalled")], "Invalid"),
+        ([("HandoverPossible", "False", "HookFailed")], "Unprotected"),
         ([("TemplateValid", "Unknown", "NotChecked")], "Running"),
         ([("Suspended", "True", "Suspended"), ("SchedulerReady", "False", "Suspended")], "Suspended"),
         ([("Suspended", "False", "Retiring"), ("Retiring", "True", "HandingOver")], "Suspending"),
