@@ -48,11 +48,14 @@ def test_a_quota_that_is_used_up(kube: Kube, images: Images) -> None:
     kube.wait_for("the quota is counted", lambda: kube.get("resourcequota", "few").get("status", {}).get("used"))
     limited.scale(2)
     limited.wait_condition("WorkersReady", "False", containing="exceeded quota")
+    # The scheduler's pod is made by its Deployment, which says elsewhere that it can't.
+    kube.apply(manifest("headless", images.dask, replicas=0))
+    DaskCluster(kube, "headless").wait_condition("SchedulerReady", "False", containing="exceeded quota")
     check("A quota is used up", kube, "limited", "WorkersReady", words={images.dask: "IMAGE"})
 
 
 def test_clusters_that_hold_data(kube: Kube, images: Images) -> None:
-    """A last worker that can't go, a change that never works, and an image in which the preStop hook doesn't."""
+    """A scheduler that waits, a last worker that can't go, a change that never works, and an image without Python."""
     last = DaskCluster(kube, "last").apply(images.dask, replicas=1)
     changed = DaskCluster(kube, "changed").apply(images.dask, replicas=2)
     dumb = manifest("dumb", images.dask, replicas=1)
@@ -63,7 +66,12 @@ def test_clusters_that_hold_data(kube: Kube, images: Images) -> None:
     with ExitStack() as stack:
         agent: Agent = stack.enter_context(last.client(images.dask))
         agent.hold(scattered=1, computed=0)
-        last.scale(0)
+        edited = manifest("last", images.dask, replicas=1)
+        edited["spec"]["scheduler"]["template"]["metadata"] = {"annotations": {"example.com/change": "one"}}
+        kube.apply(edited)
+        last.wait_condition("SchedulerUpdated", "False", containing="once it has no tasks; it has")
+        check("The scheduler waits to restart", kube, "last", "SchedulerUpdated", words=words)
+        kube.apply(manifest("last", images.dask, replicas=0))
         kube.apply(manifest("changed", images.dask, replicas=2, worker={"nodeSelector": {"no-such": "node"}}))
         [pod] = DaskCluster(kube, "dumb").workers()
         kube.delete("pod", pod["metadata"]["name"])

@@ -48,8 +48,11 @@ def check(section: str, kube: Kube, name: str, condition: str, *, words: Mapping
         _write(section, _shown(kube, name, condition, words))
     elif says_it_this_way(kube):
         there = _block(section)
-        seen = lambda: _shown(kube, name, condition, words)  # noqa: E731 (named for the reader)
-        kube.wait_for(f"{PAGE.name} ({_WRITE}=1 writes it) shows of {name} what kubectl does", lambda: seen() == there)
+
+        def same() -> bool:
+            return _shown(kube, name, condition, words) == there
+
+        kube.wait_for(f"{PAGE.name} ({_WRITE}=1 writes it) shows of {name} what kubectl does", same)
 
 
 def _shown(kube: Kube, name: str, condition: str, words: Mapping[str, str]) -> str:

@@ -75,6 +75,8 @@ def scheduler_ready(snapshot: Snapshot, templates: TemplateCheck, *, now: dateti
         return refused
     if troubled := _troubled(snapshot.scheduler_pods, now):
         return Condition(kind, "False", *troubled)
+    if snapshot.deployment is not None and (trouble := snapshot.deployment.trouble):
+        return Condition(kind, "False", trouble.reason, f"Deployment {name}: {trouble.message}")
     return Condition(kind, "False", STARTING, f"waiting for Deployment {name} to be available")
 
 

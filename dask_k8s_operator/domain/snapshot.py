@@ -11,7 +11,14 @@ from urllib.parse import urlsplit
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.rivals import Rivals
 from dask_k8s_operator.domain.templates import TemplateCheck
-from dask_k8s_operator.domain.trouble import Delay, Trouble, find_delay, find_trouble, handover_trouble
+from dask_k8s_operator.domain.trouble import (
+    Delay,
+    Trouble,
+    deployment_trouble,
+    find_delay,
+    find_trouble,
+    handover_trouble,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -140,12 +147,14 @@ class Owned:
     Attributes:
         ours: its controller is this very Cluster (by uid), so that it's ours to rely on.
         ready: for a Deployment, that its scheduler is available.
+        trouble: for a Deployment, what keeps it from making its pod.
         metadata: all of it, as it was read.
         spec: all of it, as it was read.
     """
 
     ours: bool
     ready: bool = False
+    trouble: Trouble | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     spec: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -159,6 +168,7 @@ class Owned:
         return cls(
             ours=owned_by(manifest, owner_uid),
             ready=seen and status.get("availableReplicas", 0) > 0,
+            trouble=deployment_trouble(manifest),
             metadata=metadata,
             spec=manifest.get("spec", {}),
         )

@@ -23,6 +23,9 @@ _PATIENT_REASONS = frozenset({"ContainerCreating", "PodInitializing"})
 _BACK_OFF = re.compile(r'Back-off pulling image "[^"]*": (\w+): (.*)', re.DOTALL)
 """How the kubelet repeats, until the next try, why an image could not be pulled: the try itself says the same."""
 
+_REFUSED_POD = re.compile(r'^pods "[^"]*" is forbidden: ')
+"""How the API server begins, with a name that is another one at each try."""
+
 _CRASH_LOOP = "CrashLoopBackOff"
 
 _AGAIN_AND_AGAIN = 2
@@ -98,6 +101,15 @@ def find_trouble(manifest: Mapping[str, Any], container: str) -> Trouble | None:
         if found is not None:
             where = "" if state["name"] == container else f"container {state['name']}: "
             return Trouble(found.reason, f"{where}{found.message}")
+    return None
+
+
+def deployment_trouble(manifest: Mapping[str, Any]) -> Trouble | None:
+    """Why a Deployment can't make its pods, as a quota or a policy may forbid; None while it can."""
+    for condition in manifest.get("status", {}).get("conditions", ()):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            message = _REFUSED_POD.sub("", condition.get("message", ""))
+            return Trouble(condition.get("reason", "ReplicaFailure"), f"its pod can't be made: {message}")
     return None
 
 

@@ -260,6 +260,13 @@ class TestBlocked:
         (OURS, None, "False", "Starting", "waiting for Deployment team-a-scheduler to be available"),
         (Owned(ours=True), OURS, "False", "Starting", "waiting for Deployment team-a-scheduler to be available"),
         (
+            Owned(ours=True, trouble=Trouble("FailedCreate", "its pod can't be made: exceeded quota: few")),
+            OURS,
+            "False",
+            "FailedCreate",
+            "Deployment team-a-scheduler: its pod can't be made: exceeded quota: few",
+        ),
+        (
             Owned(ours=False, ready=True),
             OURS,
             "False",

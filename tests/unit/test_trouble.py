@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from dask_k8s_operator.domain.trouble import SLOW, Trouble, find_delay, find_trouble, handover_trouble
+from dask_k8s_operator.domain.trouble import (
+    SLOW,
+    Trouble,
+    deployment_trouble,
+    find_delay,
+    find_trouble,
+    handover_trouble,
+)
 
 RUNNING = {"running": {"startedAt": "2026-03-01T12:00:00Z"}}
 STARTING = {"waiting": {"reason": "ContainerCreating"}}
@@ -151,3 +158,13 @@ def test_what_takes_long(manifest: dict[str, Any], reason: str, since: int, says
 )
 def test_what_doesnt(manifest: dict[str, Any]) -> None:
     assert find_delay(manifest, "worker") is None
+
+
+def test_a_deployment_that_may_not_make_its_pod() -> None:
+    told = 'pods "dask-scheduler-7d-x2x2x" is forbidden: exceeded quota: few, requested: pods=1, used: pods=2'
+    failing = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": told}
+    found = deployment_trouble({"status": {"conditions": [{"type": "Available", "status": "False"}, failing]}})
+    words = "its pod can't be made: exceeded quota: few, requested: pods=1, used: pods=2"
+    assert found == Trouble("FailedCreate", words)
+    assert deployment_trouble({"status": {"conditions": [{**failing, "status": "False"}]}}) is None
+    assert deployment_trouble({}) is None
