@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from dask_k8s_operator.domain.planner import RESYNC
 from integration.crash_sweep.kinds import Request, asks_scheduler, changes_something, reads, resource_of
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ class HeldOpen:
 class StaleReads:
     """From a request on, the API server is behind for a while: stale states.
 
-    It answers reads from the past, and so it can't tell of events either before that is over. (An operator that gets
-    the events in time, from a server that isn't behind, but reads nothing new, is told of nothing afterwards: it only
-    goes on when it looks again anyway, which takes minutes.)
+    It answers reads from the past, and so it can't tell of events either before that is over. (An operator that was
+    told of everything before, by a server that wasn't behind, is told of nothing afterwards: it only goes on when it
+    looks again anyway, which takes minutes.)
 
     Attributes:
         since: the request that is passed on when it begins.
@@ -164,16 +165,21 @@ class Calm:
     starting: tuple[Request, ...]
 
 
-def lag(incident: Incident | None) -> float:
-    """By how many seconds what is told of the API server's objects is late."""
-    return incident.seconds if isinstance(incident, StaleReads | LateEvents) else 0.0
+def delay(incident: Incident | None) -> float:
+    """By how many seconds the end of a scale-down may be late because the operator hears of it late or not at all."""
+    match incident:
+        case LateEvents(seconds=seconds):
+            return seconds
+        case StaleReads(seconds=seconds):
+            return seconds + RESYNC.total_seconds()
+    return 0.0
 
 
 def all_incidents(calm: Calm) -> list[Incident]:
     """Everything that a sweep over these requests tries, what takes longest first."""
     requests = calm.requests
-    long: list[Incident] = [*lags_of_minutes(requests), *held_open(requests)]
-    return [*long, *strikes(requests), *strikes_at_start(calm), *stale_reads(requests), *watch_troubles()]
+    long: list[Incident] = [*lags_of_minutes(requests), *stale_reads(requests), *held_open(requests)]
+    return [*long, *strikes(requests), *strikes_at_start(calm), *watch_troubles()]
 
 
 def strikes(requests: Iterable[Request]) -> list[Struck]:

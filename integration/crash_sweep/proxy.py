@@ -224,10 +224,11 @@ class Proxy:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_write_when_due(response, due))
                 async for line in events.content:
-                    kind = json.loads(line)["type"]
+                    event = json.loads(line)
+                    kind, version = event["type"], event["object"].get("metadata", {}).get("resourceVersion", "")
                     if kind in TYPES and self._run.loses_event(resource, kind):
                         continue
-                    at = time.monotonic() + self._run.event_delay(resource)
+                    at = time.monotonic() + self._run.event_delay(resource, version)
                     due.put_nowait((at, self._run_over, line))
                 due.put_nowait(None)
             return response

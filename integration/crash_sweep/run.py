@@ -71,6 +71,7 @@ class Run:
         self._counts: Counter[str] = Counter()
         self._events: Counter[str] = Counter()
         self._stale_until: float | None = None
+        self._told_since: dict[str, float] = {}
 
     def arrives(self, kind: str, latest: Mapping[str, Answer]) -> Fault | None:
         """Count a request; gives the fault that it is to meet.
@@ -112,12 +113,20 @@ class Run:
         self.met = True
         return answer
 
-    def event_delay(self, resource: str) -> float:
-        """How many seconds an event of this resource is to be held back."""
+    def event_delay(self, resource: str, version: str) -> float:
+        """How many seconds an event is to be held back.
+
+        Operators end watches of which they hear nothing and begin them anew, and are told of the same again then.
+
+        Args:
+            resource: of which it is.
+            version: the `resourceVersion`, by which it is known again.
+        """
         match self._incident:
             case LateEvents(resources=late, seconds=seconds) if resource in late:
                 self.met = True
-                return seconds
+                now = self._clock()
+                return max(self._told_since.setdefault(version, now) + seconds - now, 0.0)
             case StaleReads(resources=stale) if resource in stale and self._stale_until is not None:
                 return max(self._stale_until - self._clock(), 0.0)
         return 0.0

@@ -12,7 +12,7 @@ from integration.agent import pod
 from integration.agent.client import AgentError
 from integration.cluster.local import Local
 from integration.crash_sweep import proxy as proxies
-from integration.crash_sweep.incidents import HeldOpen, Start, StruckAtStart, lag
+from integration.crash_sweep.incidents import HeldOpen, Start, StruckAtStart, delay
 from integration.crash_sweep.kinds import RPC
 from integration.crash_sweep.operators import LEASE, Operators
 from integration.crash_sweep.polling import PolledKube
@@ -184,7 +184,7 @@ class Scene:
         return BEFORE
 
     def _scale_down(self, incident: Incident | None, run: Run) -> str | None:
-        timeout = CONVERGED_SECONDS + lag(incident)
+        timeout = CONVERGED_SECONDS + delay(incident)
         try:
             if isinstance(incident, HeldOpen):
                 self._scale_down_past_a_frozen_worker(run, seconds=incident.frozen)

@@ -51,7 +51,7 @@ def test_a_calm_run_counts_by_kind_and_has_no_incident() -> None:
         (2, "LIST pods #2"),
     ]
     assert run.stale_answer("pods", READ) is None
-    assert run.event_delay("pods") == 0
+    assert run.event_delay("pods", "7") == 0
     assert not run.loses_event("pods", "MODIFIED")
     assert not _met(run)
 
@@ -85,13 +85,13 @@ def test_reads_tell_of_the_time_before_the_scale_down_for_a_while() -> None:
 def test_events_tell_of_nothing_that_reads_do_not_show_yet() -> None:
     clock = Clock()
     run = _run(StaleReads(Request("DELETE pods", 1), PODS, from_start=True), clock)
-    assert run.event_delay("pods") == 0
+    assert run.event_delay("pods", "7") == 0
     run.arrives("DELETE pods", {})
     clock.seconds += 2
-    assert run.event_delay("pods") == SHORT - 2
-    assert run.event_delay("clusters") == 0
+    assert run.event_delay("pods", "7") == SHORT - 2
+    assert run.event_delay("clusters", "7") == 0
     clock.seconds += SHORT
-    assert run.event_delay("pods") == 0
+    assert run.event_delay("pods", "7") == 0
 
 
 def test_reads_tell_of_the_moment_before_the_change() -> None:
@@ -108,7 +108,7 @@ def test_reads_can_tell_of_the_past_for_minutes() -> None:
     run.arrives("DELETE pods", {})
     clock.seconds += MINUTES - 1
     assert run.stale_answer("pods", READ) is OLD
-    assert run.event_delay("pods") == 1
+    assert run.event_delay("pods", "7") == 1
     clock.seconds += 2
     assert run.stale_answer("pods", READ) is None
 
@@ -127,10 +127,16 @@ def test_a_start_has_come_about_when_it_begins() -> None:
 
 
 def test_events_are_late() -> None:
-    run = _run(LateEvents(PODS))
-    assert run.event_delay("clusters") == 0
+    clock = Clock()
+    run = _run(LateEvents(PODS), clock)
+    assert run.event_delay("clusters", "7") == 0
     assert not _met(run)
-    assert run.event_delay("pods") == SHORT
+    assert run.event_delay("pods", "7") == SHORT
+    clock.seconds += 2
+    assert run.event_delay("pods", "7") == SHORT - 2, "told of it again"
+    assert run.event_delay("pods", "8") == SHORT
+    clock.seconds += SHORT
+    assert run.event_delay("pods", "7") == 0
     assert _met(run)
 
 
