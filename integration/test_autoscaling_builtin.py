@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -90,6 +91,24 @@ def test_kubectl_scale_is_where_it_goes_on_from(kube: Kube, images: Images) -> N
         cluster.scale(0)
         kube.wait_for("there are no fewer than may be", lambda: wanted(cluster) == 1)
         cluster.wait_settled(1, timeout=PATIENCE_SECONDS)
+        assert agent.audit().intact, agent.audit()
+
+
+def test_kubectl_scale_down_takes_no_worker_while_tasks_wait(kube: Kube, images: Images) -> None:
+    """The number is put right before anybody is asked to go: who is drained doesn't come back."""
+    autoscale = {"maxReplicas": MAXIMUM, "scaleDown": {"stabilizationWindowSeconds": 600}}
+    cluster = apply(kube, sized(images.dask, replicas=MAXIMUM, autoscale=autoscale))
+    cluster.wait_settled(MAXIMUM)
+    before = {worker["metadata"]["uid"] for worker in cluster.workers()}
+    with cluster.client(images.dask) as agent, ThreadPoolExecutor(1) as side:
+        work = side.submit(agent.work, tasks=200, seconds=0.5)
+        cluster.wait_condition("Autoscaling", "True", containing="by what the scheduler asks for")
+        cluster.scale(1)
+        kube.wait_for("there are as many as are asked for", lambda: wanted(cluster) == MAXIMUM)
+        assert not work.done(), "no task waits any more: this says nothing"
+        assert work.result().computed == 200
+        assert {worker["metadata"]["uid"] for worker in cluster.workers()} == before
+        assert events(kube, "DrainingWorkers") == events(kube, "RetiringWorkers") == []
         assert agent.audit().intact, agent.audit()
 
 

@@ -53,13 +53,13 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         # The garbage collector removes everything that the Cluster owns; nothing is made or asked for any more.
         return Plan(status=None, actions=(), requeue_after=RESYNC)
     templates = with_faults(snapshot.cluster, snapshot.templates)
-    workers = _plan_workers(snapshot, templates, now)
+    scaling = scale(snapshot, now)
+    workers = _plan_workers(snapshot, templates, now, soon=scaling.replicas_of(snapshot.cluster))
     blocked = scale_down_blocked(snapshot.cluster, workers.retiring, workers.blocked)
     suspension = suspend(snapshot, blocked=blocked, now=now)
     creations = _creations(
         snapshot, templates, missing=workers.missing, why=workers.why_missing, schedulers=suspension.schedulers
     )
-    scaling = scale(snapshot, now)
     update = schedulerupdate.decide(snapshot, templates, suspension, now)
     status = cluster_status(
         snapshot,
@@ -101,7 +101,15 @@ class _WorkerPlan:
     requeue_after: timedelta
 
 
-def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -> _WorkerPlan:
+def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime, *, soon: int) -> _WorkerPlan:
+    """Decide who comes and who goes.
+
+    Args:
+        snapshot: what was read.
+        templates: what is known of them.
+        now: the time.
+        soon: how many are wanted once this plan is carried out. Nobody comes or goes who won't be wanted or will.
+    """
     holdings = Holdings.of(snapshot)
     old = outdated(snapshot.cluster, snapshot.worker_pods)
     # Without a template that gives pods, nobody could take the place of those that go.
@@ -116,8 +124,14 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
     entries = [entry for entry in known if entry.uid in live]
     staying = [pod for uid, pod in live.items() if uid not in {entry.uid for entry in entries}]
     resting = [pod for pod in snapshot.worker_pods if _rests(pod, snapshot.cluster, now)]
+    usable = [
+        entry.uid
+        for entry in entries
+        if can_be_taken_back(entry, snapshot.calls, holdings) and not (rolling and entry.uid in old)
+    ]
     heir = _needs_heir(snapshot, holdings)
-    target = max(snapshot.cluster.wanted, int(heir))
+    least, most = sorted((snapshot.cluster.wanted, soon))
+    target = max(min(max(len(staying) + len(usable), least), most), int(heir))
     replaced = old if rolling else frozenset[str]()
     if rolling:
         leaving = sum(entry.uid in old for entry in entries)
@@ -125,12 +139,6 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime) -
     else:
         turnover = plain(staying, holdings, target=target, old=old)
     choice = turnover.choice
-
-    usable = [
-        entry.uid
-        for entry in entries
-        if can_be_taken_back(entry, snapshot.calls, holdings) and not (rolling and entry.uid in old)
-    ]
     taken_back = set(usable[: turnover.wanted])
     entries = [entry for entry in entries if entry.uid not in taken_back]
     entries += [_entry(pod, holdings, now) for pod in choice.retire]

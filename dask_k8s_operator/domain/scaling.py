@@ -51,6 +51,10 @@ class Scaling:
     conditions: tuple[Condition, ...] = ()
     again: timedelta | None = None
 
+    def replicas_of(self, cluster: Cluster) -> int:
+        """How many workers are wanted once that is written."""
+        return self.action.replicas if isinstance(self.action, Scale) else cluster.wanted
+
 
 def question(cluster: Cluster, scheduler: Owned | None, pods: Iterable[Pod], now: datetime) -> Question | None:
     """What to ask the scheduler about its work; None: nothing, because nothing depends on it or it can't answer yet."""

@@ -22,15 +22,19 @@ from tests.unit.builders import (
     NOT_ASKED,
     NOW,
     OURS,
+    addresses,
+    asked,
     at,
     cluster,
     condition,
+    created,
     decide,
     entry,
     follow,
     of_kind,
     pending,
     pods,
+    remembered,
     snapshot,
     workers,
 )
@@ -130,6 +134,36 @@ def test_kubectl_scale_is_where_it_goes_on_from() -> None:
     assert written(plan(fewer, at(1))) == 2
     beyond = replace(seen, cluster=replace(seen.cluster, replicas=11))
     assert written(plan(beyond, at(1))) == 10
+
+
+@pytest.mark.parametrize(
+    ("replicas", "target", "leaving", "gone", "come"),
+    [
+        pytest.param(1, 4, "", "", 0, id="all of them are wanted again in a moment"),
+        pytest.param(1, 3, "", "d", 0, id="all but one"),
+        pytest.param(1, 9, "", "", 0, id="more than there are, but not before that is written"),
+        pytest.param(0, 2, "", "cd", 0, id="scaled to zero"),
+        pytest.param(1, 4, "cd", "", 0, id="chosen, but not yet asked for"),
+        pytest.param(30, 2, "", "", 6, id="ten in a moment, so no more come"),
+        pytest.param(3, 2, "", "d", 0, id="no more are wanted"),
+    ],
+)
+def test_nobody_goes_or_comes_for_a_number_that_is_another_in_a_moment(
+    replicas: int, target: int, leaving: str, gone: str, come: int
+) -> None:
+    """Once a worker is drained, there is no way back: another would have to be started in its place."""
+    decided = decide(
+        pods("abcd"),
+        replicas=replicas,
+        autoscale=spec(),
+        workload=asking(target),
+        scheduler=workers("abcd"),
+        retiring=[entry(name) for name in leaving],
+    )
+    assert written(decided) == {30: 10, 3: None}.get(replicas, target)
+    assert asked(decided) == addresses(gone)
+    assert remembered(decided).keys() == set(gone)
+    assert len(created(decided)) == come
 
 
 def test_workers_on_their_way_out_are_no_workforce() -> None:
