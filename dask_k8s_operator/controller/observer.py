@@ -13,7 +13,7 @@ from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster
 from dask_k8s_operator.domain.planner import needs_scheduler
 from dask_k8s_operator.domain.revision import is_scheduler_outdated
 from dask_k8s_operator.domain.rivals import Rivals
-from dask_k8s_operator.domain.scaling import question
+from dask_k8s_operator.domain.scaling import minds_rivals, question
 from dask_k8s_operator.domain.snapshot import (
     NotAsked,
     Owned,
@@ -159,11 +159,11 @@ class Observer:
             return Unreachable(str(error))
 
     async def _find_rivals(self, cluster: Cluster) -> Rivals:
-        if cluster.autoscale is None:
+        if not minds_rivals(cluster):
             return Rivals()
         try:
             return Rivals.of(await self._kubernetes.list_autoscalers(cluster.namespace), cluster.name)
-        except Refused as error:  # an operator whose rights are those of an earlier version
+        except (Refused, Unavailable) as error:  # such as an operator whose rights are those of an earlier version
             return Rivals(unknown=str(error))
 
 

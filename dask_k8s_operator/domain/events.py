@@ -32,13 +32,14 @@ _GOOD = {"ScaleDownBlocked": "False"}
 _BY_THEMSELVES = frozenset({"Ready"})
 """Conditions that repeat others."""
 
-_NEITHER = frozenset({"Idle", "Retiring"})
+_NEITHER = frozenset({"Retiring"})
 """Conditions that are neither good nor bad."""
 
 _PATIENT = frozenset(
     {
         "Starting",
         "NotCreated",
+        "InUse",
         "Replacing",
         "WaitingForIdle",
         "WaitingForDeletion",

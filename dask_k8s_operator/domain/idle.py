@@ -43,7 +43,7 @@ class Verdict:
 
 
 def sleeps(cluster: Cluster) -> bool:
-    """Whether it has no workers, as it should have none while nobody uses it."""
+    """Whether no workers are wanted, as none should be while nobody uses it."""
     return cluster.idle is not None and cluster.idle.action is IdleAction.SCALE_TO_ZERO and cluster.replicas == 0
 
 
@@ -58,8 +58,13 @@ def judge(idle: Idle, snapshot: Snapshot, now: datetime) -> Verdict:
     cluster, work = snapshot.cluster, snapshot.workload
     often = min(max(idle.after / 10, _SOONEST), _LATEST)
     if sleeps(cluster):
-        message = "there are no workers: kubectl scale, or spec.workers.autoscale once there are tasks, brings some"
-        return Verdict(None, over=False, condition=Condition(CONDITION, "True", "ScaledToZero", message), again=None)
+        condition = Condition(CONDITION, "True", "ScaledToZero", _asleep(snapshot))
+        return Verdict(None, over=False, condition=condition, again=None)
+    objection = None
+    if idle.action is IdleAction.SCALE_TO_ZERO:
+        objection = snapshot.rivals.objection("spec.idle", "have that one scale to zero, or take spec.idle out")
+    if objection and snapshot.rivals.names:
+        return Verdict(None, over=False, condition=Condition(CONDITION, *objection), again=often)
     if isinstance(work, NotAsked):
         condition = Condition(CONDITION, "Unknown", "Starting", "the scheduler isn't ready")
         return Verdict(None, over=False, condition=condition, again=None)
@@ -70,6 +75,8 @@ def judge(idle: Idle, snapshot: Snapshot, now: datetime) -> Verdict:
         message = "there are tasks, or results or data that somebody holds"
         return Verdict(None, over=False, condition=Condition(CONDITION, "False", "InUse", message), again=often)
     since = _since(cluster, work.submitted, now)
+    if objection:
+        return Verdict(since, over=False, condition=Condition(CONDITION, *objection), again=often)
     over = now >= since + idle.after and work.question.submissions
     then = "is deleted" if idle.action is IdleAction.DELETE else "is scaled to zero"
     message = f"{unused(since)}; it {then} after {idle.after.total_seconds():g} s of that"
@@ -80,6 +87,12 @@ def judge(idle: Idle, snapshot: Snapshot, now: datetime) -> Verdict:
 def unused(since: datetime) -> str:
     """How long nobody has used it, in words that don't change with the time."""
     return f"nobody has used the Cluster since {since:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _asleep(snapshot: Snapshot) -> str:
+    if kept := sum(pod.live for pod in snapshot.worker_pods):
+        return f"no workers are wanted, and {kept} are still there: the condition ScaleDownBlocked says if they have to stay"
+    return "there are no workers: kubectl scale, or spec.workers.autoscale once there are tasks, brings some"
 
 
 def _since(cluster: Cluster, submitted: datetime | None, now: datetime) -> datetime:

@@ -33,6 +33,24 @@ class Rivals:
         """
         return cls(tuple(sorted(found["metadata"]["name"] for found in autoscalers if _scales(found, cluster))))
 
+    def objection(self, setting: str, instead: str) -> tuple[str, str, str] | None:
+        """Why the number of workers isn't to be set: status, reason and message of a condition.
+
+        Args:
+            setting: the field of the spec by which it would be set.
+            instead: what the user can do.
+        """
+        if self.names:
+            message = (
+                f"{setting} leaves the number of workers to another autoscaler of this Cluster, the "
+                f"HorizontalPodAutoscaler {', '.join(self.names)}: {instead}"
+            )
+            return "False", "HorizontalPodAutoscaler", message
+        if self.unknown is not None:
+            message = f"HorizontalPodAutoscalers can't be listed, and one may scale this Cluster, too: {self.unknown}"
+            return "Unknown", "AutoscalersUnknown", message
+        return None
+
 
 def _scales(autoscaler: Mapping[str, Any], cluster: str) -> bool:
     target = autoscaler["spec"]["scaleTargetRef"]

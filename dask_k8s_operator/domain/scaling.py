@@ -71,6 +71,12 @@ def question(cluster: Cluster, scheduler: Owned | None, pods: Iterable[Pod], now
     return Question(pace=learnt.pace if scales else None, submissions=submissions)
 
 
+def minds_rivals(cluster: Cluster) -> bool:
+    """Whether it matters if another autoscaler scales the Cluster."""
+    to_zero = cluster.idle is not None and cluster.idle.action is IdleAction.SCALE_TO_ZERO
+    return cluster.autoscale is not None or (to_zero and not sleeps(cluster))
+
+
 def scale(snapshot: Snapshot, now: datetime) -> Scaling:
     """Decide what the Cluster is to do about its own size."""
     cluster = snapshot.cluster
@@ -107,15 +113,8 @@ def _follow_demand(spec: Autoscale, snapshot: Snapshot, now: datetime) -> Scalin
     cluster, work, rivals = snapshot.cluster, snapshot.workload, snapshot.rivals
     force, memory = _workforce(cluster, snapshot.worker_pods, now), _memory(cluster)
     why_not = None
-    if rivals.names:
-        message = (
-            "spec.workers.autoscale leaves the number of workers to another autoscaler of this Cluster, the "
-            f"HorizontalPodAutoscaler {', '.join(rivals.names)}: remove one of the two"
-        )
-        why_not = Condition(CONDITION, "False", "HorizontalPodAutoscaler", message)
-    elif rivals.unknown is not None:
-        message = f"HorizontalPodAutoscalers can't be listed, and one may scale this Cluster, too: {rivals.unknown}"
-        why_not = Condition(CONDITION, "Unknown", "AutoscalersUnknown", message)
+    if objection := rivals.objection("spec.workers.autoscale", "remove one of the two"):
+        why_not = Condition(CONDITION, *objection)
     elif isinstance(work, NotAsked):
         why_not = Condition(CONDITION, "Unknown", "Starting", "the scheduler isn't ready")
     elif isinstance(work, Unreachable):

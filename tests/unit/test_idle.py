@@ -12,9 +12,23 @@ from dask_k8s_operator.domain.actions import DeleteCluster, Scale
 from dask_k8s_operator.domain.autoscale import Autoscale, Demand
 from dask_k8s_operator.domain.cluster import Idle, IdleAction
 from dask_k8s_operator.domain.planner import RESYNC, plan
-from dask_k8s_operator.domain.scaling import question
+from dask_k8s_operator.domain.rivals import Rivals
+from dask_k8s_operator.domain.scaling import minds_rivals, question
 from dask_k8s_operator.domain.workload import Question, Workload
-from tests.unit.builders import DOWN, NOT_ASKED, NOW, OURS, at, cluster, condition, decide, follow, pods, snapshot
+from tests.unit.builders import (
+    DOWN,
+    NOT_ASKED,
+    NOW,
+    OURS,
+    at,
+    cluster,
+    condition,
+    decide,
+    follow,
+    pods,
+    snapshot,
+    workers,
+)
 
 if TYPE_CHECKING:
     from dask_k8s_operator.domain.actions import Action, Plan
@@ -24,6 +38,7 @@ AFTER = 600
 TO_ZERO = Idle(timedelta(seconds=AFTER), IdleAction.SCALE_TO_ZERO)
 DELETE = Idle(timedelta(seconds=AFTER), IdleAction.DELETE)
 UNUSED = Workload(Demand(0), tasks=0)
+SPEC = Autoscale(minimum=1, maximum=9, up_window=timedelta(0), down_window=timedelta(seconds=30))
 ASKED = replace(UNUSED, question=Question(submissions=True))
 GENERATION = {"observedGeneration": 3}
 REASON = "nobody has used the Cluster since 2026-03-01T12:00:00Z"
@@ -117,6 +132,52 @@ def test_a_change_of_the_spec_is_use() -> None:
     assert since(decided) == at(AFTER)
 
 
+OTHERS = "spec.idle leaves the number of workers to another autoscaler of this Cluster, the HorizontalPodAutoscaler mine"
+UNLISTED = "HorizontalPodAutoscalers can't be listed, and one may scale this Cluster, too: forbidden"
+
+
+@pytest.mark.parametrize(
+    ("rivals", "told"),
+    [
+        (Rivals(("mine",)), ("False", "HorizontalPodAutoscaler", f"{OTHERS}: have that one scale to zero, or take")),
+        (Rivals(unknown="forbidden"), ("Unknown", "AutoscalersUnknown", UNLISTED)),
+    ],
+)
+def test_the_number_of_workers_is_left_to_another_autoscaler(rivals: Rivals, told: tuple[str, str, str]) -> None:
+    """At zero it would turn itself off, and bring no workers back."""
+    seen = replace(unused(TO_ZERO), workload=ASKED, rivals=rivals)
+    decided = plan(seen, at(AFTER))
+    assert size(decided) == []
+    status, reason, message = condition(decided, "Idle")
+    assert (status, reason, message[: len(told[2])]) == told
+    assert decided.requeue_after == timedelta(seconds=30), "no event tells when that one is gone"
+    assert size(plan(follow(seen, decided), at(2 * AFTER))) == []
+
+    assert size(plan(replace(unused(DELETE), workload=ASKED, rivals=rivals), at(AFTER))) == [
+        DeleteCluster("uid-cluster", REASON)
+    ]
+
+
+def test_how_long_nobody_has_used_it_is_not_forgotten_while_autoscalers_cannot_be_listed() -> None:
+    seen = replace(unused(TO_ZERO), workload=ASKED)
+    after = follow(seen, plan(replace(seen, rivals=Rivals(unknown="no answer")), at(9)), rivals=Rivals())
+    assert size(plan(after, at(AFTER))) == [Scale(0, REASON)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "minds"),
+    [
+        ({"replicas": 1}, False),
+        ({"replicas": 1, "idle": TO_ZERO}, True),
+        ({"replicas": 0, "idle": TO_ZERO}, False),
+        ({"replicas": 1, "idle": DELETE}, False),
+        ({"replicas": 0, "idle": TO_ZERO, "autoscale": SPEC}, True),
+    ],
+)
+def test_when_other_autoscalers_matter(fields: dict[str, Any], minds: bool) -> None:  # noqa: FBT001
+    assert minds_rivals(cluster(**fields)) == minds
+
+
 def test_once_it_is_scaled_to_zero_there_is_nothing_to_ask_or_do() -> None:
     assert question(cluster(0, idle=TO_ZERO), OURS, (), NOW) is None
     decided = decide((), replicas=0, idle=TO_ZERO)
@@ -124,11 +185,13 @@ def test_once_it_is_scaled_to_zero_there_is_nothing_to_ask_or_do() -> None:
     assert since(decided) is None
     assert decided.requeue_after == RESYNC
     assert condition(decided, "Idle")[:2] == ("True", "ScaledToZero")
+    assert condition(decided, "Idle")[2].startswith("there are no workers: ")
+    kept = decide(pods("a"), replicas=0, idle=TO_ZERO, scheduler=workers("a"))
+    assert condition(kept, "Idle")[2].startswith("no workers are wanted, and 1 are still there: ")
 
 
 def test_it_wins_over_the_autoscaler() -> None:
-    spec = Autoscale(minimum=1, maximum=9, up_window=timedelta(0), down_window=timedelta(seconds=30))
-    seen = replace(unused(TO_ZERO, autoscale=spec), workload=ASKED)
+    seen = replace(unused(TO_ZERO, autoscale=SPEC), workload=ASKED)
     assert size(plan(seen, at(40))) == [Scale(1, "the scheduler asks for no more than 1 workers for 30 s")]
     assert size(plan(seen, at(AFTER))) == [Scale(0, REASON)]
 

@@ -183,19 +183,38 @@ async def test_another_autoscaler_is_not_fought(api: ApiServer, dask: FakeDask, 
     assert scaled_to(api) == [3]
 
 
-async def test_without_the_right_to_look_for_others(
-    api: ApiServer, dask: FakeDask, world: World, running: Running
+@pytest.mark.parametrize("status", [403, 503])
+async def test_others_cannot_be_listed(
+    api: ApiServer, dask: FakeDask, world: World, running: Running, status: int
 ) -> None:
+    """For want of the right, or of an answer. All else goes on."""
     world.apply(replicas=1, autoscale=AT_ONCE)
     dask.target, dask.tasks = 3, 30
-    api.refuse(of(action.LIST, AUTOSCALERS), 403, "forbidden", times=float("inf"))
+    api.refuse(of(action.LIST, AUTOSCALERS), status, "no list today", times=float("inf"))
     async with running():
         await world.ready(1)
         await looked(api)
-        status, reason, message = world.condition("Autoscaling")
-    assert (status, reason) == ("Unknown", "AutoscalersUnknown")
-    assert message.endswith("forbidden")
+        found = world.condition("Autoscaling")
+    assert found[:2] == ("Unknown", "AutoscalersUnknown")
+    assert found[2].endswith("no list today")
     assert scaled_to(api) == []
+
+
+async def test_a_cluster_without_use_is_left_to_another_autoscaler(
+    api: ApiServer, world: World, running: Running
+) -> None:
+    world.apply(replicas=1, idle={"afterSeconds": 1})
+    api.add(AUTOSCALERS, autoscaler(CLUSTER))
+    async with running():
+        await world.ready(1)
+        await looked(api, times=15)  # for longer than the time that counts
+        assert world.condition("Idle")[:2] == ("False", "HorizontalPodAutoscaler")
+        assert scaled_to(api) == []
+        await api.until(lambda: told(api, "HorizontalPodAutoscaler"), "there is an Event")
+
+        await world.delete(AUTOSCALERS, "theirs")
+        await world.has_workers(0)
+    assert scaled_to(api) == [0]
 
 
 async def test_without_use_it_is_scaled_to_zero_until_it_is_scaled_up(
