@@ -51,11 +51,11 @@ class Scheduler:
 
     async def workload(self, question: Question) -> Workload:
         """What there is to do. What only the RPC port tells is left out where that can't be used."""
-        work, more, submitted = await asyncio.gather(
+        work, more, (submitted, unanswered) = await asyncio.gather(
             self._http.workload(), self._targets(question), self._last_submission(question)
         )
         demand = replace(work.demand, patient=more[0], lasting=more[1]) if more else work.demand
-        return replace(work, demand=demand, submitted=submitted, question=question)
+        return replace(work, demand=demand, submitted=submitted, unanswered=unanswered, question=question)
 
     async def drain(self, addresses: Collection[str]) -> frozenset[str]:
         """Have the workers take no more tasks; see `SchedulerRpc.drain`. Only planned where there is detail."""
@@ -94,11 +94,11 @@ class Scheduler:
             logger.debug("going on without the RPC port: %s", error)
             return None
 
-    async def _last_submission(self, question: Question) -> datetime | None:
+    async def _last_submission(self, question: Question) -> tuple[datetime | None, str | None]:
+        """When it was, or why there is no answer: not the same as that there was none, where a Cluster is deleted."""
         if self._rpc is None or not question.submissions:
-            return None
+            return None, None
         try:
-            return await self._rpc.last_submission()
+            return await self._rpc.last_submission(), None
         except SchedulerError as error:
-            logger.debug("going on without the RPC port: %s", error)
-            return None
+            return None, str(error)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from dask_k8s_operator.clients.kubernetes import AlreadyExists, Conflict, Invalid, KubernetesClient, NotFound, Refused
+from dask_k8s_operator.clients.scheduler import SchedulerError
 from dask_k8s_operator.controller.keys import ClusterKey
 from dask_k8s_operator.domain.actions import (
     Action,
@@ -21,7 +23,9 @@ from dask_k8s_operator.domain.actions import (
     TakeOver,
 )
 from dask_k8s_operator.domain.events import of_actions
+from dask_k8s_operator.domain.idle import still_unused
 from dask_k8s_operator.domain.status import Refusal
+from dask_k8s_operator.domain.workload import Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,10 +100,20 @@ class Executor:
                         *key, replicas=action.replicas, resource_version=cluster.resource_version
                     )
                 case DeleteCluster():
-                    await self._kubernetes.delete_cluster(
-                        *key, uid=action.uid, resource_version=cluster.resource_version
-                    )
+                    await self._delete_cluster(key, action, cluster.resource_version)
         return True
+
+    async def _delete_cluster(self, key: ClusterKey, action: DeleteCluster, resource_version: str) -> None:
+        # With the scheduler go all keys, and what the plan rests on may be as old as a pass is long.
+        try:
+            work = await self._scheduler(key).workload(Question(submissions=True))
+        except SchedulerError as error:
+            raise Conflict(
+                f"nobody can say whether the Cluster is still unused: {error}", HTTPStatus.CONFLICT
+            ) from error
+        if not still_unused(action.since, work):
+            raise Conflict("somebody uses the Cluster after all", HTTPStatus.CONFLICT)
+        await self._kubernetes.delete_cluster(*key, uid=action.uid, resource_version=resource_version)
 
     async def _create(self, action: Create) -> Refusal | bool:
         try:

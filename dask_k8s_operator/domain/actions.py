@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,10 @@ class Scale:
 
 @dataclass(frozen=True)
 class DeleteCluster:
-    """Delete the Cluster itself, this very one; a change of it meanwhile is a conflict."""
+    """Delete the Cluster itself, this very one, unless it is used after all; a change of it meanwhile is a conflict."""
 
     uid: str
+    since: datetime
     reason: str
 
     def __str__(self) -> str:

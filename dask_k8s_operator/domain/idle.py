@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dask_k8s_operator.domain.cluster import Idle, IdleAction
 from dask_k8s_operator.domain.conditions import Condition
 from dask_k8s_operator.domain.snapshot import NotAsked, Unreachable
+from dask_k8s_operator.domain.workload import Workload
 
 if TYPE_CHECKING:
     from dask_k8s_operator.domain.cluster import Cluster
@@ -60,11 +61,9 @@ def judge(idle: Idle, snapshot: Snapshot, now: datetime) -> Verdict:
     if sleeps(cluster):
         condition = Condition(CONDITION, "True", "ScaledToZero", _asleep(snapshot))
         return Verdict(None, over=False, condition=condition, again=None)
-    objection = None
-    if idle.action is IdleAction.SCALE_TO_ZERO:
-        objection = snapshot.rivals.objection("spec.idle", "have that one scale to zero, or take spec.idle out")
+    objection = _objection(idle, snapshot)
     if objection and snapshot.rivals.names:
-        return Verdict(None, over=False, condition=Condition(CONDITION, *objection), again=often)
+        return Verdict(None, over=False, condition=objection, again=often)
     if isinstance(work, NotAsked):
         condition = Condition(CONDITION, "Unknown", "Starting", "the scheduler isn't ready")
         return Verdict(None, over=False, condition=condition, again=None)
@@ -76,7 +75,7 @@ def judge(idle: Idle, snapshot: Snapshot, now: datetime) -> Verdict:
         return Verdict(None, over=False, condition=Condition(CONDITION, "False", "InUse", message), again=often)
     since = _since(cluster, work.submitted, now)
     if objection:
-        return Verdict(since, over=False, condition=Condition(CONDITION, *objection), again=often)
+        return Verdict(since, over=False, condition=objection, again=often)
     over = now >= since + idle.after and work.question.submissions
     then = "is deleted" if idle.action is IdleAction.DELETE else "is scaled to zero"
     message = f"{unused(since)}; it {then} after {idle.after.total_seconds():g} s of that"
@@ -84,14 +83,33 @@ def judge(idle: Idle, snapshot: Snapshot, now: datetime) -> Verdict:
     return Verdict(since, over, Condition(CONDITION, "True", "Unused", message), again=min(left, often))
 
 
+def still_unused(since: datetime, work: Workload) -> bool:
+    """Whether, by the newest answer, nobody has used it since then."""
+    return not work.tasks and work.unanswered is None and (work.submitted is None or work.submitted <= since)
+
+
 def unused(since: datetime) -> str:
     """How long nobody has used it, in words that don't change with the time."""
     return f"nobody has used the Cluster since {since:%Y-%m-%dT%H:%M:%SZ}"
 
 
+def _objection(idle: Idle, snapshot: Snapshot) -> Condition | None:
+    """Why nothing is done, however long nobody has used it."""
+    if idle.action is IdleAction.SCALE_TO_ZERO:
+        told = snapshot.rivals.objection("spec.idle", "have that one scale to zero, or take spec.idle out")
+        return Condition(CONDITION, *told) if told else None
+    work = snapshot.workload
+    if isinstance(work, Workload) and work.unanswered is not None:
+        message = f"it can't be asked whether work came and went between two looks: {work.unanswered}"
+        return Condition(CONDITION, "Unknown", "SchedulerUnreachable", message)
+    return None
+
+
 def _asleep(snapshot: Snapshot) -> str:
     if kept := sum(pod.live for pod in snapshot.worker_pods):
-        return f"no workers are wanted, and {kept} are still there: the condition ScaleDownBlocked says if they have to stay"
+        return (
+            f"no workers are wanted, and {kept} are still there: the condition ScaleDownBlocked says if they must stay"
+        )
     return "there are no workers: kubectl scale, or spec.workers.autoscale once there are tasks, brings some"
 
 

@@ -95,7 +95,7 @@ def scale(snapshot: Snapshot, now: datetime) -> Scaling:
     if verdict.since is None or not verdict.over:
         return scaling
     if cluster.idle.action is IdleAction.DELETE:
-        return replace(scaling, action=DeleteCluster(cluster.uid, unused(verdict.since)))
+        return replace(scaling, action=DeleteCluster(cluster.uid, verdict.since, unused(verdict.since)))
     memory = scaling.memory.forget_levels() if scaling.memory else None
     return replace(scaling, action=Scale(0, unused(verdict.since)), memory=memory)
 

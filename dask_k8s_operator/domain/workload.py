@@ -33,10 +33,12 @@ class Workload:
         tasks: how many tasks it knows of: those that run, those that wait, those whose results somebody holds, and
             what was scattered. 0: nobody wants anything of it.
         submitted: when work was last submitted, by the scheduler's clock; None: not asked, not known, or never.
+        unanswered: why that isn't known though the scheduler was asked.
         question: what was asked beside.
     """
 
     demand: Demand
     tasks: int
     submitted: datetime | None = None
+    unanswered: str | None = None
     question: Question = field(default_factory=Question)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +62,13 @@ async def test_what_only_rpc_tells_is_left_out_where_it_does_not_answer(local: L
     future = local.client.submit(wait_for_release)
     await until(lambda: local.scheduler.tasks, "the scheduler knows the task")
     deaf = SchedulerRpc(f"tcp://127.0.0.1:{free_port()}")
-    for rpc in (deaf, None):
-        question = Question(MINUTE, submissions=True)
-        assert await Scheduler(local.api, rpc).workload(question) == Workload(Demand(1), tasks=1, question=question)
+    question = Question(MINUTE, submissions=True)
+    found = await Scheduler(local.api, None).workload(question)
+    assert found == Workload(Demand(1), tasks=1, question=question)
+    unanswered = await Scheduler(local.api, deaf).workload(question)
+    assert unanswered.unanswered is not None
+    assert "can't be reached" in unanswered.unanswered
+    assert unanswered == replace(found, unanswered=unanswered.unanswered)
     del future
 
 

@@ -19,6 +19,7 @@ from dask_k8s_operator.domain.actions import (
     TakeOver,
 )
 from dask_k8s_operator.domain.events import Event, of_actions, of_conditions
+from tests.unit.builders import NOW
 
 
 def make(kind: str, name: str, reason: str = "fewer workers than the 2 wanted") -> Create:
@@ -63,7 +64,9 @@ def test_requests_to_the_scheduler() -> None:
 
 
 def test_the_size_of_the_cluster() -> None:
-    assert of_actions([Scale(5, "the scheduler asks for 5 workers"), DeleteCluster("uid", "nobody has used it")]) == [
+    assert of_actions(
+        [Scale(5, "the scheduler asks for 5 workers"), DeleteCluster("uid", NOW, "nobody has used it")]
+    ) == [
         Event("Normal", "Scaled", "set spec.workers.replicas to 5: the scheduler asks for 5 workers"),
         Event("Normal", "DeletedIdle", "deleted the Cluster: nobody has used it"),
     ]

@@ -11,6 +11,7 @@ import pytest
 from dask_k8s_operator.domain.actions import DeleteCluster, Scale
 from dask_k8s_operator.domain.autoscale import Autoscale, Demand
 from dask_k8s_operator.domain.cluster import Idle, IdleAction
+from dask_k8s_operator.domain.idle import still_unused
 from dask_k8s_operator.domain.planner import RESYNC, plan
 from dask_k8s_operator.domain.rivals import Rivals
 from dask_k8s_operator.domain.scaling import minds_rivals, question
@@ -65,8 +66,8 @@ def size(decided: Plan) -> list[Action]:
     ("idle", "replicas", "action"),
     [
         (TO_ZERO, 2, Scale(0, REASON)),
-        (DELETE, 2, DeleteCluster("uid-cluster", REASON)),
-        (DELETE, 0, DeleteCluster("uid-cluster", REASON)),
+        (DELETE, 2, DeleteCluster("uid-cluster", NOW, REASON)),
+        (DELETE, 0, DeleteCluster("uid-cluster", NOW, REASON)),
     ],
 )
 def test_once_nobody_has_used_it_for_long_enough(idle: Idle, replicas: int, action: Action) -> None:
@@ -112,9 +113,40 @@ def test_work_that_came_and_went_between_two_looks_counts() -> None:
     assert since(noticed) == at(100)
     assert noticed.requeue_after <= timedelta(seconds=30)
     before = plan(replace(seen, workload=replace(ASKED, submitted=at(-100))), at(AFTER))
-    assert size(before) == [DeleteCluster("uid-cluster", REASON)]
+    assert size(before) == [DeleteCluster("uid-cluster", NOW, REASON)]
     ahead = plan(replace(seen, workload=replace(ASKED, submitted=at(9 * AFTER))), at(AFTER))
     assert since(ahead) == at(AFTER), "the scheduler's clock is fast"
+
+
+def test_whether_work_came_and_went_has_to_be_known_before_it_is_deleted() -> None:
+    answer = replace(ASKED, unanswered="no answer")
+    seen = replace(unused(DELETE), workload=answer)
+    decided = plan(seen, at(AFTER))
+    assert size(decided) == []
+    assert condition(decided, "Idle") == (
+        "Unknown",
+        "SchedulerUnreachable",
+        "it can't be asked whether work came and went between two looks: no answer",
+    )
+    assert decided.requeue_after == timedelta(seconds=30), "it is asked again, but not all the time"
+    assert size(plan(follow(seen, decided, workload=ASKED), at(AFTER + 30))) == [
+        DeleteCluster("uid-cluster", NOW, REASON)
+    ]
+    assert size(plan(replace(unused(TO_ZERO), workload=answer), at(AFTER))) == [Scale(0, REASON)], "that loses nothing"
+
+
+@pytest.mark.parametrize(
+    ("answer", "still"),
+    [
+        (ASKED, True),
+        (replace(ASKED, submitted=NOW), True),
+        (replace(ASKED, submitted=at(1)), False),
+        (replace(ASKED, tasks=1), False),
+        (replace(ASKED, unanswered="no answer"), False),
+    ],
+)
+def test_it_is_looked_once_more(answer: Workload, still: bool) -> None:
+    assert still_unused(NOW, answer) == still
 
 
 def test_when_the_scheduler_is_asked_for_it() -> None:
@@ -132,7 +164,9 @@ def test_a_change_of_the_spec_is_use() -> None:
     assert since(decided) == at(AFTER)
 
 
-OTHERS = "spec.idle leaves the number of workers to another autoscaler of this Cluster, the HorizontalPodAutoscaler mine"
+OTHERS = (
+    "spec.idle leaves the number of workers to another autoscaler of this Cluster, the HorizontalPodAutoscaler mine"
+)
 UNLISTED = "HorizontalPodAutoscalers can't be listed, and one may scale this Cluster, too: forbidden"
 
 
@@ -154,7 +188,7 @@ def test_the_number_of_workers_is_left_to_another_autoscaler(rivals: Rivals, tol
     assert size(plan(follow(seen, decided), at(2 * AFTER))) == []
 
     assert size(plan(replace(unused(DELETE), workload=ASKED, rivals=rivals), at(AFTER))) == [
-        DeleteCluster("uid-cluster", REASON)
+        DeleteCluster("uid-cluster", NOW, REASON)
     ]
 
 
@@ -174,7 +208,7 @@ def test_how_long_nobody_has_used_it_is_not_forgotten_while_autoscalers_cannot_b
         ({"replicas": 0, "idle": TO_ZERO, "autoscale": SPEC}, True),
     ],
 )
-def test_when_other_autoscalers_matter(fields: dict[str, Any], minds: bool) -> None:  # noqa: FBT001
+def test_when_other_autoscalers_matter(fields: dict[str, Any], minds: bool) -> None:
     assert minds_rivals(cluster(**fields)) == minds
 
 

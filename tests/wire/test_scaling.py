@@ -9,11 +9,17 @@ import pytest
 from kmock import Request, action, method
 
 from dask_k8s_operator.clients import scheduler
-from dask_k8s_operator.domain import idle, names, scaling
+from dask_k8s_operator.controller import reconciler
+from dask_k8s_operator.domain import idle, names, planner, scaling
+from dask_k8s_operator.domain.actions import DeleteCluster
 from tests.wire.apiserver import AUTOSCALERS, CLUSTERS, EVENTS, ApiServer, from_test, of, request_body
 from tests.wire.world import CLUSTER
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dask_k8s_operator.domain.actions import Plan
+    from dask_k8s_operator.domain.snapshot import Snapshot
     from tests.wire.conftest import Running
     from tests.wire.dask import FakeDask
     from tests.wire.world import World
@@ -239,6 +245,31 @@ async def test_without_use_it_is_scaled_to_zero_until_it_is_scaled_up(
         await world.scale(1)
         await world.has_workers(1)
     assert scaled_to(api) == [0]
+
+
+async def test_who_uses_it_at_the_last_moment_keeps_it(
+    api: ApiServer, dask: FakeDask, world: World, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client scatters data once it is decided that nobody has used it: with the scheduler, that would be gone."""
+    too_late = 0
+
+    def plan_and_scatter(snapshot: Snapshot, now: datetime) -> Plan:
+        nonlocal too_late
+        decided = planner.plan(snapshot, now)
+        if any(isinstance(step, DeleteCluster) for step in decided.actions):
+            too_late += 1
+            dask.tasks = 1
+        return decided
+
+    monkeypatch.setattr(reconciler, "plan", plan_and_scatter)
+    world.apply(replicas=0, idle={"afterSeconds": 1, "action": "Delete"})
+    async with running():
+        await world.start_scheduler()
+        await api.until(lambda: world.condition("Idle")[1] == "InUse", "it is noticed")
+        await looked(api)
+    assert too_late == 1
+    assert api.all(CLUSTERS)
+    assert told(api, "DeletedIdle") == []
 
 
 async def test_without_use_it_is_deleted(api: ApiServer, dask: FakeDask, world: World, running: Running) -> None:
