@@ -264,7 +264,7 @@ class TestResourceDefinition:
 
     def test_keeps_everything_that_the_autoscaler_has_to_remember(self, schema: Json) -> None:
         level = (Level(2, NOW),)
-        memory = Memory(enough=level, wanted=level, pace=Pace(startup=timedelta(seconds=60), threads=2))
+        memory = Memory(enough=level, wanted=level, replicas=3, pace=Pace(startup=timedelta(seconds=60), threads=2))
         fields = schema["properties"]["status"]["properties"]["workers"]["properties"]["autoscale"]
         assert refused(fields, memory.to_status()) == []
         assert memory.to_status().keys() == fields["properties"].keys()

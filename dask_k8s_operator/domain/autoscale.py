@@ -42,7 +42,10 @@ LONGEST_STARTUP = timedelta(minutes=15)
 """What took longer waited for something, such as a node, that the next worker may not have to wait for."""
 
 REMEMBERED = 5
-"""How many levels are remembered. Fewer hold workers for a little longer than the window, and nothing else."""
+"""How many levels are remembered beside the one decided.
+
+Fewer hold workers for a little longer than the window, and nothing else.
+"""
 
 
 @dataclass(frozen=True)
@@ -153,13 +156,26 @@ class Memory:
 
     Attributes:
         enough: levels below the replicas, the highest and oldest first: since then, no more were asked for.
-        wanted: levels above them, the lowest and oldest first: since then, at least so many were asked for.
+        wanted: levels above them, the lowest and oldest first: since then, at least so many were asked for. What was
+            decided is among them until there are so many replicas: it may not have been written.
+        replicas: how many were wanted at that look; None: there are no levels.
         pace: how workers started that may be gone by now.
     """
 
     enough: tuple[Level, ...] = ()
     wanted: tuple[Level, ...] = ()
+    replicas: int | None = None
     pace: Pace | None = None
+
+    def below(self, replicas: int) -> tuple[Level, ...]:
+        """What has been enough; nothing where somebody has raised the number since, which lasts for the window."""
+        if self.replicas is not None and replicas > self.replicas:
+            return ()
+        return tuple(level for level in self.enough if level.replicas < replicas)
+
+    def above(self, replicas: int) -> tuple[Level, ...]:
+        """What has been asked for."""
+        return tuple(level for level in self.wanted if level.replicas > replicas)
 
     def learn(self, workforce: Workforce, threads: float | None) -> Memory:
         """Remember how those that work have started."""
@@ -180,6 +196,8 @@ class Memory:
             for name, levels in (("enough", self.enough), ("wanted", self.wanted))
             if levels
         }
+        if self.replicas is not None:
+            status["replicas"] = self.replicas
         if self.pace is not None:
             status |= {"startupSeconds": round(self.pace.startup.total_seconds()), "threads": self.pace.threads}
         return status
@@ -191,6 +209,7 @@ class Memory:
         return cls(
             enough=_levels(status.get("enough", ())),
             wanted=_levels(status.get("wanted", ())),
+            replicas=status.get("replicas"),
             pace=None if startup is None else Pace(timedelta(seconds=startup), status.get("threads", 1)),
         )
 
@@ -233,18 +252,18 @@ def decide(
         return Decision(bounded, f"spec.workers.autoscale allows {spec.minimum} to {spec.maximum} workers", rest)
     need = min(max(_need(demand, workforce, memory.pace, replicas), spec.minimum), spec.maximum)
     if need > replicas:
-        wanted = _follow(memory.wanted, need, now, refuted=lambda level: level > need)
+        wanted = _follow(memory.above(replicas), need, now, refuted=lambda level: level > need)
         grown = max(_matured(wanted, spec.up_window, now), default=replicas)
-        left = _shortened(level for level in wanted if level.replicas > grown)
+        left = _left(wanted, grown, lambda level: level > grown) if spec.up_window else ()
         reason = f"the scheduler asks for {grown} workers{_for(spec.up_window)}"
-        return Decision(grown, reason, replace(rest, wanted=left))
+        return Decision(grown, reason, replace(rest, wanted=left, replicas=replicas if left else None))
     if need < replicas:
         window = hold(spec, workforce, memory.pace)
-        enough = _follow(memory.enough, need, now, refuted=lambda level: level < need)
+        enough = _follow(memory.below(replicas), need, now, refuted=lambda level: level < need)
         kept = min(_matured(enough, window, now), default=replicas)
-        left = _shortened(level for level in enough if level.replicas < kept)
+        left = _left(enough, kept, lambda level: level < kept) if window else ()
         reason = f"the scheduler asks for no more than {kept} workers{_for(window)}"
-        return Decision(kept, reason, replace(rest, enough=left))
+        return Decision(kept, reason, replace(rest, enough=left, replicas=replicas if left else None))
     return Decision(replicas, f"the scheduler asks for {replicas} workers", rest)
 
 
@@ -281,10 +300,14 @@ def _follow(levels: Sequence[Level], need: int, now: datetime, *, refuted: Calla
     return tuple(kept)
 
 
-def _shortened(levels: Iterable[Level]) -> tuple[Level, ...]:
-    """Without the last but one, where it is one too many: what that stood for comes about a little later."""
-    every = list(levels)
-    return (*every[: REMEMBERED - 1], *every[REMEMBERED - 1 :][-1:])
+def _left(levels: Sequence[Level], decided: int, beyond: Callable[[int], bool]) -> tuple[Level, ...]:
+    """What was decided, until it is written, and what may be decided next.
+
+    Of one level too many, the last but one is left out: what that stood for comes about a little later.
+    """
+    now = [level for level in levels if level.replicas == decided]
+    later = [level for level in levels if beyond(level.replicas)]
+    return (*now, *later[: REMEMBERED - 1], *later[REMEMBERED - 1 :][-1:])
 
 
 def _matured(levels: Iterable[Level], window: timedelta, now: datetime) -> list[int]:

@@ -143,14 +143,13 @@ def _follow_demand(spec: Autoscale, snapshot: Snapshot, now: datetime) -> Scalin
 def _condition(decision: Decision) -> Condition:
     """What the autoscaler is at, in words that stay the same as long as it doesn't change its mind."""
     replicas, memory = decision.replicas, decision.memory
-    if memory.enough:
-        level = memory.enough[0]
+    # Not what is decided already, and only remembered until it is written.
+    for level in memory.below(replicas)[:1]:
         message = (
             f"{replicas} workers are kept: no more than {level.replicas} have been needed since {_at(level.since)}"
         )
         return Condition(CONDITION, "True", "Holding", message)
-    if memory.wanted:
-        level = memory.wanted[0]
+    for level in memory.above(replicas)[:1]:
         message = f"{replicas} workers: at least {level.replicas} have been needed since {_at(level.since)}"
         return Condition(CONDITION, "True", "Stabilizing", message)
     return Condition(CONDITION, "True", "Following", f"{replicas} workers, by what the scheduler asks for")

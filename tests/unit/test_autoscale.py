@@ -145,10 +145,37 @@ def test_what_somebody_else_writes_is_where_it_goes_on_from() -> None:
 
 
 def test_what_has_been_enough_once_is_forgotten_when_it_is_what_there_is() -> None:
-    waited = decided(2, 9, memory=Memory(enough=(Level(4, at(-WINDOW)), Level(2, at(-5)))))
+    waited = decided(2, 9, memory=Memory(enough=(Level(4, at(-WINDOW)), Level(2, at(-5))), replicas=9))
     assert waited.replicas == 4
-    assert waited.memory == Memory(enough=(Level(2, at(-5)),))
-    assert decided(2, 9, memory=waited.memory).replicas == 9
+    after = decided(2, 4, memory=waited.memory)
+    assert after.replicas == 4
+    assert after.memory == Memory(enough=(Level(2, at(-5)),), replicas=4)
+    assert decided(4, 4, memory=waited.memory).memory == Memory()
+
+
+@pytest.mark.parametrize(
+    ("memory", "target", "wanted"),
+    [
+        (Memory(enough=(Level(4, at(-WINDOW)), Level(2, at(-5))), replicas=9), 2, 4),
+        (Memory(wanted=(Level(12, at(-WINDOW)), Level(15, at(-5))), replicas=9), 15, 12),
+    ],
+)
+def test_what_was_decided_is_not_forgotten_before_it_is_written(memory: Memory, target: int, wanted: int) -> None:
+    by = spec(up=WINDOW)
+    first = decided(target, 9, by=by, memory=memory)
+    assert first.replicas == wanted
+    again = decided(target, 9, by=by, memory=Memory.from_status(first.memory.to_status()), second=1)
+    assert again.replicas == wanted, "somebody else's write came first, or the operator was killed"
+    assert decided(9, 9, by=by, memory=first.memory, second=1).replicas == 9, "it isn't so any more"
+
+
+def test_a_number_that_somebody_raises_lasts_for_the_window_though_less_was_decided_for_the_one_before() -> None:
+    first = decided(2, 9, memory=Memory(enough=(Level(2, at(-WINDOW)),), replicas=9))
+    assert first.replicas == 2
+    raised = decided(2, 12, memory=first.memory, second=1)
+    assert raised.replicas == 12
+    assert decided(2, 12, memory=raised.memory, second=WINDOW).replicas == 12
+    assert decided(2, 12, memory=raised.memory, second=WINDOW + 1).replicas == 2
 
 
 def test_nothing_is_remembered_of_what_is_as_it_should_be() -> None:
@@ -274,7 +301,7 @@ def test_stays_in_its_bounds_and_remembers_little(
     run = Run(steps, spec(minimum=minimum, maximum=maximum, up=up), replicas)
     assert all(minimum <= replicas <= maximum for replicas in run.replicas[1:])
     for memory in run.memories:
-        assert len(memory.enough) + len(memory.wanted) <= REMEMBERED
+        assert len(memory.enough) + len(memory.wanted) <= REMEMBERED + 1
 
 
 @given(steps=looks_of_targets, replicas=st.integers(0, 20))
