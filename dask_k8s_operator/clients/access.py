@@ -7,7 +7,13 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dask_k8s_operator.clients.scheduler import SchedulerApiMissing, SchedulerClient, SchedulerError
+from dask_k8s_operator.clients.scheduler import (
+    LIST_SECONDS,
+    WORKLOAD_SECONDS,
+    SchedulerApiMissing,
+    SchedulerClient,
+    SchedulerError,
+)
 from dask_k8s_operator.clients.schedulerrpc import SchedulerRpcUnusable
 from dask_k8s_operator.domain.snapshot import Detail, Listed, Unreachable
 
@@ -16,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dask_k8s_operator.clients.schedulerrpc import SchedulerRpc
+    from dask_k8s_operator.domain.snapshot import Worker
     from dask_k8s_operator.domain.workload import Question, Workload
 
 logger = logging.getLogger(__name__)
@@ -42,20 +49,17 @@ class Scheduler:
         """
         # The list is read last: it is what deletions rest on.
         detail = await self._detail(drained)
-        try:
-            return Listed(await self._http.workers(), detail)
-        except SchedulerApiMissing:
-            if self._rpc is None:
-                raise
-            return Listed(await self._rpc.workers(), detail)
+        return Listed(await self._workers(LIST_SECONDS), detail)
 
     async def workload(self, question: Question) -> Workload:
         """What there is to do. What only the RPC port tells is left out where that can't be used."""
-        work, more, (submitted, unanswered) = await asyncio.gather(
-            self._http.workload(), self._targets(question), self._last_submission(question)
+        work, more, (submitted, unanswered), registered = await asyncio.gather(
+            self._http.workload(), self._targets(question), self._last_submission(question), self._registered(question)
         )
         demand = replace(work.demand, patient=more[0], lasting=more[1]) if more else work.demand
-        return replace(work, demand=demand, submitted=submitted, unanswered=unanswered, question=question)
+        return replace(
+            work, demand=demand, submitted=submitted, unanswered=unanswered, registered=registered, question=question
+        )
 
     async def drain(self, addresses: Collection[str]) -> frozenset[str]:
         """Have the workers take no more tasks; see `SchedulerRpc.drain`. Only planned where there is detail."""
@@ -83,6 +87,23 @@ class Scheduler:
         except SchedulerError as error:
             logger.debug("no answer from the RPC port: %s", error)
             return Unreachable(str(error))
+
+    async def _workers(self, seconds: float) -> tuple[Worker, ...]:
+        try:
+            return await self._http.workers(timeout=seconds)
+        except SchedulerApiMissing:
+            if self._rpc is None:
+                raise
+            return await self._rpc.workers()
+
+    async def _registered(self, question: Question) -> tuple[Worker, ...] | None:
+        if not question.registered:
+            return None
+        try:
+            return await self._workers(WORKLOAD_SECONDS)
+        except SchedulerError as error:
+            logger.debug("going on without the list of workers: %s", error)
+            return None
 
     async def _targets(self, question: Question) -> list[int] | None:
         if self._rpc is None or question.pace is None:

@@ -144,17 +144,20 @@ class SchedulerClient:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def workers(self) -> tuple[Worker, ...]:
+    async def workers(self, *, timeout: float = LIST_SECONDS) -> tuple[Worker, ...]:  # noqa: ASYNC109 -- the transport's
         """The workers that are registered now, in the order of the scheduler's list.
 
         A worker with a numeric name has an int on the wire and a string here.
 
+        Args:
+            timeout: seconds until the answer must have arrived.
+
         Raises:
-            SchedulerUnreachable: no answer within `LIST_SECONDS`.
+            SchedulerUnreachable: no answer in time.
             SchedulerApiMissing: the HTTP API is off.
             SchedulerFailed: an error, or an answer that makes no sense.
         """
-        answer = await self._ask("GET", "/api/v1/get_workers", timeout=LIST_SECONDS)
+        answer = await self._ask("GET", "/api/v1/get_workers", timeout=timeout)
         try:
             return tuple(_worker(entry) for entry in answer["workers"])
         except (KeyError, TypeError) as error:

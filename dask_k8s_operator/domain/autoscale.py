@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from statistics import median_low
+from statistics import median_high, median_low
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,10 +72,12 @@ class Pace:
     Attributes:
         startup: how long one takes to start.
         threads: how many tasks one computes at a time.
+        workers: how many of them run in a pod.
     """
 
     startup: timedelta
     threads: int = 1
+    workers: int = 1
 
     @property
     def patience(self) -> timedelta:
@@ -104,27 +106,42 @@ class Demand:
 
 @dataclass(frozen=True)
 class Workforce:
-    """What the pods say.
+    """The pods.
 
     Attributes:
         ready: how many work.
         starting: for how long each of the others has been starting.
         startup: how long those that work took to start, half of them no longer; None where that isn't known of any.
+        workers: how many Dask workers each of those that work has; None where that isn't known.
     """
 
     ready: int
     starting: tuple[timedelta, ...] = ()
     startup: timedelta | None = None
+    workers: int | None = None
 
     @classmethod
-    def of(cls, pods: Iterable[Pod], now: datetime) -> Workforce:
-        """Read it from the Cluster's worker pods."""
+    def of(
+        cls, pods: Iterable[Pod], now: datetime, registered: Mapping[str, frozenset[str]] | None = None
+    ) -> Workforce:
+        """Read it from the Cluster's worker pods.
+
+        Args:
+            pods: the pods.
+            now: the time.
+            registered: the workers that the scheduler has of each, by the pod's uid. A pod without a readiness probe,
+                which is one with a command of the user's own, is ready as soon as its shell has started. None: being
+                ready has to do.
+        """
         live = [pod for pod in pods if pod.live]
-        took = [pod.startup for pod in live if pod.startup is not None]
+        working = [pod for pod in live if (pod.ready if registered is None else pod.uid in registered)]
+        counts = [len(registered[pod.uid]) for pod in working] if registered is not None else []
+        took = [pod.startup for pod in working if pod.startup is not None]
         return cls(
-            ready=sum(pod.ready for pod in live),
-            starting=tuple(max(now - pod.created, timedelta(0)) for pod in live if not pod.ready),
+            ready=len(working),
+            starting=tuple(max(now - pod.created, timedelta(0)) for pod in live if pod not in working),
             startup=median_low(took) if took else None,
+            workers=median_high(counts) if counts else None,
         )
 
     def work_until(self, pace: Pace) -> timedelta:
@@ -181,9 +198,13 @@ class Memory:
         """Remember how those that work have started."""
         if workforce.startup is None:
             return self
-        known = self.pace.threads if self.pace else 1
-        startup = min(workforce.startup, LONGEST_STARTUP)
-        return replace(self, pace=Pace(startup, max(round(threads), 1) if threads else known))
+        known = self.pace or Pace(workforce.startup)
+        pace = Pace(
+            startup=min(workforce.startup, LONGEST_STARTUP),
+            threads=max(round(threads), 1) if threads else known.threads,
+            workers=workforce.workers or known.workers,
+        )
+        return replace(self, pace=pace)
 
     def forget_levels(self) -> Memory:
         """What is left when nothing is known of the last looks."""
@@ -199,7 +220,8 @@ class Memory:
         if self.replicas is not None:
             status["replicas"] = self.replicas
         if self.pace is not None:
-            status |= {"startupSeconds": round(self.pace.startup.total_seconds()), "threads": self.pace.threads}
+            seconds = round(self.pace.startup.total_seconds())
+            status |= {"startupSeconds": seconds, "threads": self.pace.threads, "workers": self.pace.workers}
         return status
 
     @classmethod
@@ -210,7 +232,9 @@ class Memory:
             enough=_levels(status.get("enough", ())),
             wanted=_levels(status.get("wanted", ())),
             replicas=status.get("replicas"),
-            pace=None if startup is None else Pace(timedelta(seconds=startup), status.get("threads", 1)),
+            pace=None
+            if startup is None
+            else Pace(timedelta(seconds=startup), status.get("threads", 1), status.get("workers", 1)),
         )
 
 
@@ -276,12 +300,14 @@ def hold(spec: Autoscale, workforce: Workforce, pace: Pace | None) -> timedelta:
 
 
 def _need(demand: Demand, workforce: Workforce, pace: Pace | None, replicas: int) -> int:
-    """How many workers are of use: the target, but no more than have the work done soon after they have started.
+    """How many pods are of use: the target's, but no more than have the work done soon after they have started.
 
     By the time that a new worker has started, those that there are will have done their part, and what is left may
     take for `Pace.patience`.
     """
-    scale = pace.threads if pace and demand.threads is None else 1
+    scale = workforce.workers or (pace.workers if pace else 1)
+    if pace and demand.threads is None:
+        scale *= pace.threads
     target = math.ceil(demand.target / scale)
     if pace is None or demand.patient is None or demand.lasting is None or target <= replicas:
         return target

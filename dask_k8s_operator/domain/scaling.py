@@ -16,8 +16,8 @@ from dask_k8s_operator.domain.cluster import IdleAction
 from dask_k8s_operator.domain.conditions import SUSPENDED, Condition
 from dask_k8s_operator.domain.idle import is_due, judge, sleeps, unused
 from dask_k8s_operator.domain.schedulerupdate import awaits_idleness, no_tasks_since
-from dask_k8s_operator.domain.snapshot import NotAsked, Unreachable
-from dask_k8s_operator.domain.workload import Question
+from dask_k8s_operator.domain.snapshot import NotAsked, Unreachable, match_workers
+from dask_k8s_operator.domain.workload import Question, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dask_k8s_operator.domain.autoscale import Autoscale, Decision
     from dask_k8s_operator.domain.cluster import Cluster
-    from dask_k8s_operator.domain.snapshot import Owned, Pod, Snapshot
+    from dask_k8s_operator.domain.snapshot import Owned, Pod, Snapshot, Worker
 
 CONDITION = "Autoscaling"
 
@@ -67,8 +67,11 @@ def question(cluster: Cluster, scheduler: Owned | None, pods: Iterable[Pod], now
     if not (scales or may_sleep or restarts or ends):
         return None
     learnt = _memory(cluster).learn(_workforce(cluster, pods, now), threads=None)
-    submissions = is_due(cluster, now) or (restarts and no_tasks_since(cluster) is not None)
-    return Question(pace=learnt.pace if scales else None, submissions=submissions)
+    return Question(
+        pace=learnt.pace if scales else None,
+        submissions=is_due(cluster, now) or (restarts and no_tasks_since(cluster) is not None),
+        registered=scales,
+    )
 
 
 def minds_rivals(cluster: Cluster) -> bool:
@@ -111,7 +114,8 @@ def _rest(cluster: Cluster) -> Scaling:
 
 def _follow_demand(spec: Autoscale, snapshot: Snapshot, now: datetime) -> Scaling:
     cluster, work, rivals = snapshot.cluster, snapshot.workload, snapshot.rivals
-    force, memory = _workforce(cluster, snapshot.worker_pods, now), _memory(cluster)
+    registered = work.registered if isinstance(work, Workload) else None
+    force, memory = _workforce(cluster, snapshot.worker_pods, now, registered), _memory(cluster)
     why_not = None
     if objection := rivals.objection("spec.workers.autoscale", "remove one of the two"):
         why_not = Condition(CONDITION, *objection)
@@ -159,10 +163,13 @@ def _at(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _workforce(cluster: Cluster, pods: Iterable[Pod], now: datetime) -> Workforce:
+def _workforce(
+    cluster: Cluster, pods: Iterable[Pod], now: datetime, registered: Iterable[Worker] | None = None
+) -> Workforce:
     """Who is there to work: not those on their way out."""
-    leaving = {entry.uid for entry in cluster.retiring}
-    return Workforce.of((pod for pod in pods if pod.uid not in leaving), now)
+    pods, leaving = list(pods), {entry.uid for entry in cluster.retiring}
+    matched = None if registered is None else match_workers(pods, registered)[0]
+    return Workforce.of((pod for pod in pods if pod.uid not in leaving), now, matched)
 
 
 def _memory(cluster: Cluster) -> Memory:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dask_k8s_operator.domain.autoscale import Demand, Pace
+    from dask_k8s_operator.domain.snapshot import Worker
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,12 @@ class Question:
     Attributes:
         pace: how workers start; where that is known, `Demand.patient` and `Demand.lasting` are wanted.
         submissions: whether it matters when work was last submitted.
+        registered: whether it matters which workers the scheduler has.
     """
 
     pace: Pace | None = None
     submissions: bool = False
+    registered: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Workload:
             what was scattered. 0: nobody wants anything of it.
         submitted: when work was last submitted, by the scheduler's clock; None: not asked, not known, or never.
         unanswered: why that isn't known though the scheduler was asked.
+        registered: the workers that the scheduler has; None: not asked, or not known.
         question: what was asked beside.
     """
 
@@ -41,4 +45,5 @@ class Workload:
     tasks: int
     submitted: datetime | None = None
     unanswered: str | None = None
+    registered: tuple[Worker, ...] | None = None
     question: Question = field(default_factory=Question)

@@ -14,6 +14,7 @@ from dask_k8s_operator.clients.scheduler import SchedulerApiMissing
 from dask_k8s_operator.clients.schedulerrpc import SchedulerRpc
 from dask_k8s_operator.domain.autoscale import Demand, Pace
 from dask_k8s_operator.domain.manifests import HTTP_ROUTES
+from dask_k8s_operator.domain.snapshot import Worker
 from dask_k8s_operator.domain.workload import Question, Workload
 from tests.dask.support import free_port, local_dask, until
 
@@ -70,6 +71,17 @@ async def test_what_only_rpc_tells_is_left_out_where_it_does_not_answer(local: L
     assert "can't be reached" in unanswered.unanswered
     assert unanswered == replace(found, unanswered=unanswered.unanswered)
     del future
+
+
+async def test_who_is_registered_is_told_where_it_matters(local: LocalDask, http: httpx.AsyncClient) -> None:
+    worker = await local.worker("pod-a")
+    asked = Question(registered=True)
+    assert (await by_both(local).workload(asked)).registered == (Worker("pod-a", worker.address),)
+    assert (await by_both(local).workload(Question())).registered is None
+    routes = tuple(route for route in HTTP_ROUTES if not route.endswith(".api"))
+    async with local_dask(http, routes=routes) as silent:
+        assert (await by_both(silent).workload(asked)).registered == (), "by the other port"
+        assert (await Scheduler(silent.api, None).workload(asked)).registered is None
 
 
 async def test_threads_are_the_mean(local: LocalDask) -> None:

@@ -14,7 +14,7 @@ from dask_k8s_operator.domain.cluster import Idle, IdleAction
 from dask_k8s_operator.domain.planner import plan
 from dask_k8s_operator.domain.rivals import Rivals
 from dask_k8s_operator.domain.scaling import POLL, question
-from dask_k8s_operator.domain.snapshot import NotAsked, Owned, Unreachable
+from dask_k8s_operator.domain.snapshot import NotAsked, Owned, Unreachable, Worker
 from dask_k8s_operator.domain.status import merge_patch
 from dask_k8s_operator.domain.workload import Question, Workload
 from tests.unit.builders import (
@@ -22,6 +22,7 @@ from tests.unit.builders import (
     NOT_ASKED,
     NOW,
     OURS,
+    address,
     addresses,
     asked,
     at,
@@ -33,6 +34,7 @@ from tests.unit.builders import (
     follow,
     of_kind,
     pending,
+    pod,
     pods,
     remembered,
     snapshot,
@@ -83,11 +85,13 @@ def test_a_scheduler_that_is_not_ready_is_not_asked(state: dict[str, Any], sched
 
 def test_how_long_workers_take_to_start_is_asked_with() -> None:
     asked = cluster(2, autoscale=spec())
-    assert question(asked, OURS, (), NOW) == Question(pace=None)
+    assert question(asked, OURS, (), NOW) == Question(pace=None, registered=True)
     started = pods("ab", startup=timedelta(seconds=70))
-    assert question(asked, OURS, started, NOW) == Question(Pace(startup=timedelta(seconds=70)))
+    assert question(asked, OURS, started, NOW) == Question(Pace(startup=timedelta(seconds=70)), registered=True)
     remembered = replace(asked, status={"workers": {"autoscale": {"startupSeconds": 30, "threads": 4}}})
-    assert question(remembered, OURS, (), NOW) == Question(Pace(startup=timedelta(seconds=30), threads=4))
+    assert question(remembered, OURS, (), NOW) == Question(
+        Pace(startup=timedelta(seconds=30), threads=4), registered=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,6 +179,29 @@ def test_workers_on_their_way_out_are_no_workforce() -> None:
     assert written(decide(pods("ab"), **common)) == 10
     assert written(decide(pods("abcdef"), retiring=leaving, scheduler=workers("abcdef"), **common)) == 10
     assert written(decide(pods("abcdef"), **(common | {"replicas": 6}))) is None
+
+
+def test_workers_that_have_not_registered_are_no_workforce_though_their_pods_are_ready() -> None:
+    """As the pods of a command of the user's own are, of which nobody knows where it listens."""
+    pace = {"workers": {"autoscale": {"startupSeconds": 60, "threads": 1}}}
+    demand = Demand(10, patient=10, lasting=4, threads=1.0)
+    young = (*pods("ab"), pod("c", age=10), pod("d", age=10))
+    common: dict[str, Any] = {"replicas": 4, "autoscale": spec(), "status": pace}
+    there = workers("abcd").workers
+    assert written(decide(young, workload=Workload(demand, tasks=100, registered=there), **common)) is None
+    assert written(decide(young, workload=Workload(demand, tasks=100, registered=there[:2]), **common)) == 8
+    assert written(decide(young, workload=Workload(demand, tasks=100), **common)) is None
+
+
+def test_a_pod_may_have_several_workers() -> None:
+    """The scheduler asks for workers, or for threads while it has none, and the number that is written is of pods."""
+    twins = tuple(Worker(f"{name}-{number}", address(name, 9000 + number)) for name in "ab" for number in range(3))
+    work = Workload(Demand(12, threads=2.0), tasks=100, registered=twins)
+    seen = snapshot(pods("ab", startup=timedelta(seconds=30)), replicas=2, autoscale=spec(), workload=work)
+    decided = plan(seen, NOW)
+    assert written(decided) == 4
+    gone = follow(seen, decided, worker_pods=(), workload=Workload(Demand(36), tasks=100, registered=()))
+    assert written(plan(replace(gone, cluster=replace(gone.cluster, replicas=0)), NOW)) == 6
 
 
 @pytest.mark.parametrize(
