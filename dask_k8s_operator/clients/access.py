@@ -121,5 +121,8 @@ class Scheduler:
             return None, None
         try:
             return await self._rpc.last_submission(), None
+        except SchedulerRpcUnusable as error:
+            logger.debug("going on without the RPC port: %s", error)
+            return None, None
         except SchedulerError as error:
             return None, str(error)
