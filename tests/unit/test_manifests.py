@@ -195,6 +195,16 @@ def test_shortest_service() -> None:
     )
 
 
+def test_labels_and_annotations_of_the_service() -> None:
+    role = "dask.charmtx.com/role"
+    theirs = {"labels": {"a": "b", role: "mine"}, "annotations": {"c": "d"}}
+    found = scheduler_service(cluster(SHORTEST, scheduler={"serviceMetadata": theirs}))["metadata"]
+    assert found["labels"] == {"a": "b", "dask.charmtx.com/cluster": "short", role: "scheduler"}
+    assert found["annotations"].keys() == {"c", "dask.charmtx.com/applied"}
+    other = scheduler_service(cluster(SHORTEST))["metadata"]["annotations"]
+    assert found["annotations"]["dask.charmtx.com/applied"] != other["dask.charmtx.com/applied"]
+
+
 def worker_metadata(made_from: Cluster, name: str) -> dict[str, Any]:
     usual = metadata(made_from.name, name, "worker")
     return {**usual, "labels": {**usual["labels"], "dask.charmtx.com/revision": worker_revision(made_from)}}

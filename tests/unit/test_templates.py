@@ -70,6 +70,12 @@ class TestWhatIsAsked:
         """Another one could not have its ports on the nodes."""
         assert [t.change for t in trials(cluster(), has_service=True) if t.manifest["kind"] == "Service"] == [True]
 
+    @pytest.mark.parametrize("changes", [True, False])
+    def test_a_deployment_that_is_there_is_changed_if_its_template_is_another(self, *, changes: bool) -> None:
+        """One that stays need not be taken by server-side apply, which is stricter than what made it."""
+        asked = trials(cluster(), has_service=True, changes_deployment=changes)
+        assert [t.change for t in asked if t.manifest["kind"] == "Deployment"] == [changes]
+
     def test_nothing_that_cant_be_made_anyway(self) -> None:
         template = {"spec": {"containers": [{"name": "scheduler", "image": "dask:1"}]}}
         asked = trials(cluster(image=None, scheduler_template=template), has_service=False)
