@@ -37,6 +37,7 @@ def test_clusters_that_never_get_ready(kube: Kube, images: Images) -> None:
         ("ending", "SchedulerReady", "again and again"),
     ):
         DaskCluster(kube, name).wait_condition(kind, "False", containing=says, timeout=120)
+    DaskCluster(kube, "unscheduled").wait_condition("SchedulerReady", "True")
     check("An image that can't be pulled", kube, "unpulled", "SchedulerReady", words=words)
     check("No node has room", kube, "unscheduled", "WorkersReady", words=words)
     check("The scheduler's command ends", kube, "ending", "SchedulerReady", words=words)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "troubles.md"
 _WRITE = "WRITE_TROUBLES"
-_AGE = re.compile(r"\d+[smh](?:\d+[smh])?(?: \(x\d+ over \d+[smh](?:\d+[smh])?\))?")
+_AGE = re.compile(r"(?<=\s)\d+[smh](?:\d+[smh])?(?: \(x\d+ over \d+[smh](?:\d+[smh])?\))?(?=\s)")
 _SHOWN = ("Message:", "Reason:", "Status:", "Type:")
 _OTHER_EACH_TIME = {
     r"\b([a-z]+)-(?:worker-[b-z2-9]{6}|scheduler-[0-9a-f]+-[b-z2-9]{5})\b": r"\1-…",
