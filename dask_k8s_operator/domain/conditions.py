@@ -61,8 +61,7 @@ def scheduler_ready(snapshot: Snapshot, templates: TemplateCheck, *, now: dateti
     name = names.scheduler_name(snapshot.cluster.name)
     owned = {"Deployment": snapshot.deployment, "Service": snapshot.service}
     if snapshot.foreign:
-        what = f"there is a {snapshot.foreign[0]} {name} that doesn't belong to this Cluster"
-        return Condition(kind, "False", NAME_TAKEN, f"{what}: delete it or rename the Cluster")
+        return Condition(kind, "False", *_why_taken(snapshot))
     if snapshot.cluster.suspended and snapshot.deployment is not None and not snapshot.deployment.replicas:
         return Condition(kind, "False", SUSPENDED, "there is no scheduler while spec.suspend is true")
     if snapshot.deployment is not None and snapshot.deployment.ready and snapshot.service is not None:
@@ -90,7 +89,8 @@ def workers_ready(
     # Those that are too many are on their way out, or will be replaced.
     kind, count = "WorkersReady", f"{min(ready, cluster.replicas)} of {cluster.replicas} workers are ready"
     if snapshot.foreign and ready < cluster.replicas:
-        return Condition(kind, "False", NAME_TAKEN, f"{count}; none is made while the scheduler's name is taken")
+        reason, _ = _why_taken(snapshot)
+        return Condition(kind, "False", reason, f"{count}; none is made while the scheduler's name is taken")
     complaint = templates.against(names.ROLE_WORKER, other_too=None in {snapshot.deployment, snapshot.service})
     if complaint is not None and missing:
         return Condition(kind, "False", complaint.reason, complaint.message)
@@ -202,6 +202,21 @@ def _refused_departures(snapshot: Snapshot, retiring: Iterable[Retiring], before
         f"somebody deletes pods, and the scheduler found nobody to take the data of {found}: it is lost when they are "
         f"killed{when}, unless you scale up or release what they hold (delete or gather the futures, close actors)"
     )
+
+
+def _why_taken(snapshot: Snapshot) -> tuple[str, str]:
+    """The reason and the message for a scheduler whose name is somebody else's."""
+    cluster, found = snapshot.cluster.name, {"Deployment": snapshot.deployment, "Service": snapshot.service}
+    taken = [(f"{kind} {names.scheduler_name(cluster)}", found[kind]) for kind in snapshot.foreign]
+    # What doesn't go by itself comes first.
+    what, owned = min(taken, key=lambda one: one[1] is not None and one[1].going)
+    if owned is not None and owned.going:
+        return STARTING, f"waiting until the {what} of an earlier Cluster of this name is gone"
+    if owned is not None and owned.left_behind:
+        selector = f"{names.LABEL_CLUSTER}={cluster}"
+        message = f"the {what} is left from an earlier Cluster of this name, deleted without what belonged to it"
+        return NAME_TAKEN, f"{message}: kubectl delete deployments,services,pods --selector={selector}"
+    return NAME_TAKEN, f"there is a {what} that doesn't belong to this Cluster: delete it or rename the Cluster"
 
 
 def _troubled(pods: Iterable[Pod], now: datetime) -> tuple[str, str] | None:

@@ -148,6 +148,8 @@ class Owned:
         ours: its controller is this very Cluster (by uid), so that it's ours to rely on.
         ready: for a Deployment, that its scheduler is available.
         trouble: for a Deployment, what keeps it from making its pod.
+        going: its controller is an earlier Cluster of the same name, with which the garbage collector takes it away.
+        left_behind: an earlier Cluster of the same name was deleted without it (`kubectl delete --cascade=orphan`).
         metadata: all of it, as it was read.
         spec: all of it, as it was read.
     """
@@ -155,6 +157,8 @@ class Owned:
     ours: bool
     ready: bool = False
     trouble: Trouble | None = None
+    going: bool = False
+    left_behind: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     spec: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -165,8 +169,15 @@ class Owned:
         # Before its controller has seen a change, the status speaks of the scheduler that is about to go.
         generation = metadata.get("generation", 0)
         seen = status.get("observedGeneration", generation) >= generation
+        ours = owned_by(manifest, owner_uid)
+        owners: Iterable[Mapping[str, Any]] = metadata.get("ownerReferences", ())
+        controller = next((owner for owner in owners if owner.get("controller")), None)
+        cluster = metadata.get("labels", {}).get(names.LABEL_CLUSTER)
+        earlier = controller is not None and (controller.get("kind"), controller.get("name")) == (names.KIND, cluster)
         return cls(
-            ours=owned_by(manifest, owner_uid),
+            ours=ours,
+            going=earlier and not ours,
+            left_behind=controller is None and cluster is not None,
             ready=seen and status.get("availableReplicas", 0) > 0,
             trouble=deployment_trouble(manifest),
             metadata=metadata,

@@ -215,7 +215,30 @@ def test_deletion_cost(annotations: dict[str, str], cost: int) -> None:
 )
 def test_ownership(owners: list[dict[str, Any]], *, ours: bool) -> None:
     assert owned_by({"metadata": {"ownerReferences": owners}}, "me") == ours
-    assert Owned.from_manifest({"metadata": {"ownerReferences": owners}}, owner_uid="me").ours == ours
+    manifest = {"metadata": {"ownerReferences": owners, "resourceVersion": "7"}}
+    assert Owned.from_manifest(manifest, owner_uid="me").ours == ours
+
+
+OF_TEAM_A = {"dask.charmtx.com/cluster": "team-a"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "owner", "expected"),
+    [
+        (OF_TEAM_A, {"kind": "Cluster", "name": "team-a", "uid": "me"}, (True, False, False)),
+        (OF_TEAM_A, {"kind": "Cluster", "name": "team-a", "uid": "earlier"}, (False, True, False)),
+        (OF_TEAM_A, {"kind": "Release", "name": "team-a", "uid": "other"}, (False, False, False)),
+        (OF_TEAM_A, None, (False, False, True)),
+        ({}, None, (False, False, False)),
+    ],
+)
+def test_what_is_left_of_an_earlier_cluster(
+    labels: dict[str, str], owner: dict[str, Any] | None, expected: tuple[bool, bool, bool]
+) -> None:
+    owners = [{**owner, "controller": True}] if owner else []
+    metadata = {"resourceVersion": "7", "labels": labels, "ownerReferences": owners}
+    found = Owned.from_manifest({"metadata": metadata}, owner_uid="me")
+    assert (found.ours, found.going, found.left_behind) == expected
 
 
 def test_ownership_of_what_nobody_owns() -> None:

@@ -47,6 +47,33 @@ BAD_DEPLOYMENT = Refusal("Deployment", "spec.template.spec.priorityClassName: no
 TAKEN = "there is a {} team-a-scheduler that doesn't belong to this Cluster: delete it or rename the Cluster"
 
 
+GOING, LEFT = Owned(ours=False, going=True), Owned(ours=False, left_behind=True)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "service", "reason", "message"),
+    [
+        (GOING, GOING, "Starting", "waiting until the Deployment team-a-scheduler of an earlier Cluster"),
+        (None, GOING, "Starting", "waiting until the Service team-a-scheduler of an earlier Cluster"),
+        (
+            LEFT,
+            LEFT,
+            "NameTaken",
+            "kubectl delete deployments,services,pods --selector=dask.charmtx.com/cluster=team-a",
+        ),
+        (GOING, LEFT, "NameTaken", "the Service team-a-scheduler is left from an earlier Cluster of this name"),
+        (GOING, Owned(ours=False), "NameTaken", "there is a Service team-a-scheduler that doesn't belong to this"),
+    ],
+)
+def test_whose_the_schedulers_name_is(deployment: Owned | None, service: Owned, reason: str, message: str) -> None:
+    """What the garbage collector is about to remove is nothing that anybody has to do something about."""
+    decided = decide(replicas=1, deployment=deployment, service=service)
+    assert created(decided) == []
+    assert condition(decided, "SchedulerReady")[:2] == ("False", reason)
+    assert message in condition(decided, "SchedulerReady")[2]
+    assert condition(decided, "WorkersReady")[:2] == ("False", reason)
+
+
 def test_all_of_it() -> None:
     retiring = [entry("c", asked=-2, peers=peers("ab"))]
     seen = (*pods("ab"), pod("c", ready=False), pending("d"), pod("e", terminating=True), finished("f"))
