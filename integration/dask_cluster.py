@@ -53,6 +53,14 @@ def manifest(
     }
 
 
+def started_by_path(made: Manifest, **fields: object) -> None:
+    """Have a manifest's workers be started by no shell and by nothing on the PATH, their container with more fields."""
+    (container,) = made["spec"]["workers"]["template"]["spec"]["containers"]
+    address = "tcp://$(DASK_WORKER_ADDRESS):$(DASK_WORKER_PORT)"
+    command = ["/opt/dask/bin/dask", "worker", "--no-nanny", "--name=$(DASK_WORKER_NAME)"]
+    container.update(fields, command=[*command, f"--listen-address={address}"])
+
+
 class DaskCluster:
     """A Cluster by its name, in the namespace of `kube`."""
 

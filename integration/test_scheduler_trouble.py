@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from integration.dask_cluster import DaskCluster, is_terminating, manifest
+from integration.dask_cluster import DaskCluster, is_terminating, manifest, started_by_path
 from integration.worker_process import SHARED, send_signal
 
 if TYPE_CHECKING:
+    from integration.agent.client import Agent
     from integration.cluster.provider import Images
     from integration.kube import Kube, Manifest
 
@@ -79,21 +80,23 @@ def test_without_the_http_api_workers_are_retired_over_dasks_own_port(kube: Kube
         cluster.wait_settled(1)
         agent.wait_for_workers(1)
         assert agent.audit().intact, agent.audit()
-        # The preStop hook needs the API. What it could not do is told.
-        kube.delete("pod", cluster.workers()[0]["metadata"]["name"])
-        cluster.wait_condition("HandoverPossible", "False", containing="HTTP API is off")
+        # So are those whose pods somebody deletes: the preStop hook, which needs the API, waits for the operator.
+        cluster.scale(2)
+        cluster.wait_settled(2)
+        _deleted_without_loss(cluster, agent)
 
 
-def test_an_image_without_python_on_its_path_is_told_of(kube: Kube, images: Images) -> None:
-    made = manifest("dask", images.dask, replicas=1)
-    (container,) = made["spec"]["workers"]["template"]["spec"]["containers"]
-    container["env"] = [{"name": "PATH", "value": "/nowhere"}]
-    container["command"] = ["/opt/dask/bin/dask", "worker"]
+def test_an_image_without_python_on_its_path_is_no_obstacle(kube: Kube, images: Images) -> None:
+    """The preStop hook finds the one that the worker runs by."""
+    made = manifest("dask", images.dask, replicas=2)
+    started_by_path(made, env=[{"name": "PATH", "value": "/nowhere"}])
     kube.apply(made)
     cluster = DaskCluster(kube, "dask")
-    cluster.wait_settled(1)
-    kube.delete("pod", cluster.workers()[0]["metadata"]["name"])
-    cluster.wait_condition("HandoverPossible", "False", containing="no python3 or python")
+    cluster.wait_settled(2)
+    with cluster.client(images.dask) as agent:
+        agent.wait_for_workers(2)
+        agent.hold(scattered=20, computed=20)
+        _deleted_without_loss(cluster, agent)
 
 
 def test_the_last_worker_of_none_wanted_hands_over_when_it_is_evicted(kube: Kube, images: Images) -> None:
@@ -122,6 +125,16 @@ def test_what_happens_is_told_as_events(kube: Kube, images: Images) -> None:
         agent.release()
     cluster.wait_settled(0)
     kube.wait_for("the Events", lambda: {"RetiringWorkers", "DeletedWorkers"} <= _reasons(kube))
+
+
+def _deleted_without_loss(cluster: DaskCluster, agent: Agent) -> None:
+    """Delete the pod of one of two workers, and see that its data is kept and that nothing is said to be wrong."""
+    name = cluster.workers()[0]["metadata"]["name"]
+    cluster.kube.delete("pod", name)
+    cluster.kube.wait(f"{name} is gone", lambda objects: objects.find("Pod", name) is None)
+    agent.wait_for_workers(2)
+    assert agent.audit().intact, agent.audit()
+    cluster.wait_condition("HandoverPossible", "True")
 
 
 def _retiring_with_a_frozen_worker(cluster: DaskCluster, *, replicas: int) -> list[str]:

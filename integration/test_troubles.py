@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from integration.dask_cluster import DaskCluster, manifest
+from integration.dask_cluster import DaskCluster, manifest, started_by_path
 from integration.troubles_page import check
 
 if TYPE_CHECKING:
@@ -56,11 +56,13 @@ def test_a_quota_that_is_used_up(kube: Kube, images: Images) -> None:
 
 
 def test_clusters_that_hold_data(kube: Kube, images: Images) -> None:
-    """A scheduler that waits, a last worker that can't go, a change that never works, and an image without Python."""
+    """A scheduler that waits, a last worker that can't go, a change that never works, and an image without a shell."""
     last = DaskCluster(kube, "last").apply(images.dask, replicas=1)
     changed = DaskCluster(kube, "changed").apply(images.dask, replicas=2)
-    dumb = manifest("dumb", images.dask, replicas=1)
-    _worker(dumb).update(env=[{"name": "PATH", "value": "/nowhere"}], command=["/opt/dask/bin/dask", "worker"])
+    volume = {"name": "empty", "configMap": {"name": "empty"}}
+    kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "empty"}, "data": {"file": ""}})
+    dumb = manifest("dumb", images.dask, replicas=1, worker={"volumes": [volume]})
+    started_by_path(dumb, volumeMounts=[{"name": "empty", "mountPath": "/bin/sh", "subPath": "file"}])
     kube.apply(dumb)
     DaskCluster(kube, "dumb").wait_settled(1)
     words = {images.dask: "IMAGE"}
@@ -82,7 +84,7 @@ def test_clusters_that_hold_data(kube: Kube, images: Images) -> None:
         DaskCluster(kube, "dumb").wait_settled(1)
         check("The last worker holds data", kube, "last", "ScaleDownBlocked", words=words)
         check("A change that never works", kube, "changed", "Progressing", words=words)
-        check("The preStop hook finds no Python", kube, "dumb", "HandoverPossible", words=words)
+        check("The preStop hook can't run", kube, "dumb", "HandoverPossible", words=words)
         agent.release()
 
 

@@ -170,8 +170,10 @@ def retiring(entries: Sequence[Retiring]) -> Condition:
 def handover_possible(snapshot: Snapshot, retiring: Iterable[Retiring]) -> Condition:
     """`HandoverPossible`: whether a worker whose pod somebody deletes can't hand its data over."""
     kind = "HandoverPossible"
-    if failed := sorted((pod.name, pod.handover_trouble) for pod in snapshot.worker_pods if pod.handover_trouble):
-        name, trouble = failed[0]
+    moved = {entry.uid for entry in retiring if entry.moved}  # the operator was quicker than the hook
+    failed = [(p.name, p.handover_trouble) for p in snapshot.worker_pods if p.handover_trouble and p.uid not in moved]
+    if failed:
+        name, trouble = min(failed)
         return Condition(kind, "False", HOOK_FAILED, f"Pod {name} was deleted and kept its data to itself: {trouble}")
     before = _condition(snapshot.cluster, kind)
     if refused := _refused_departures(snapshot, retiring, before):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from dask_k8s_operator.domain.trouble import NO_HANDOVER
+from dask_k8s_operator.domain.trouble import HANDOVER, NO_HANDOVER, TERMINATION_LOG
 
 
 def prestop_command(grace_seconds: int) -> list[str]:
@@ -13,17 +13,23 @@ def prestop_command(grace_seconds: int) -> list[str]:
     Args:
         grace_seconds: how long the pod may take to end. The operator gets a fifth of that to do it, a minute at most.
 
-    It needs a shell and a Python 3 called `python` or `python3` in the image. Python looks neither at the
-    environment nor at the working directory for modules (`-I`): users' files may be named like standard ones.
+    It needs `/bin/sh`. Where no Python is on the PATH, that of one of the pod's processes will do: a worker is one.
+    Python looks neither at the environment nor at the working directory for modules (`-I`): users' files may be named
+    like standard ones.
     """
     # The kubelet replaces $(NAME) in a container's command and arguments, but in no hook.
     return ["/bin/sh", "-c", _SHELL, _SOURCE, f"{min(grace_seconds / 5, 60):g}"]
 
 
 _SHELL = (
-    # What the hook complains about is to be seen in the pod's status once the container has ended.
-    "t=/dev/termination-log; [ -w $t ] && exec 2>$t; p=$(command -v python3 || command -v python) || "
-    f'{{ echo "{NO_HANDOVER}the image has no python3 or python on its PATH" >&2; exit 1; }}; exec "$p" -I -c "$0" "$1"'
+    # What the hook complains about is to be seen in the pod's status once the container has ended. So is that it began:
+    # where it isn't, there was no shell (`domain.trouble.handover_trouble`).
+    f't={TERMINATION_LOG}; [ -w $t ] && exec 2>$t && echo "{HANDOVER}" >&2; '
+    # Any process may be asked: what is no Python knows no such options, or no command 0.
+    "p=$(command -v python3 || command -v python) || "
+    'for e in /proc/[0-9]*/exe; do "$e" -I -c 0 >/dev/null 2>&1 && p=$e && break; done; '
+    f'[ "$p" ] || {{ echo "{NO_HANDOVER}no python3 or python on the PATH, and no process is one" >&2; exit 1; }}; '
+    'exec "$p" -I -c "$0" "$1"'
 )
 
 

@@ -119,7 +119,7 @@ class Pod:
             startup=_startup(metadata, state, ready) if ready else None,
             trouble=find_trouble(manifest, container),
             delay=find_delay(manifest, container),
-            handover_trouble=handover_trouble(state),
+            handover_trouble=handover_trouble(manifest, container),
             revision=metadata.get("labels", {}).get(names.LABEL_REVISION),
             reachable="running" in current and not _was_never_ready(status, current["running"]),
         )

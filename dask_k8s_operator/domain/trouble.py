@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+HANDOVER = "handing over"
+"""The first line of a termination message, by which the preStop hook says that it has begun."""
+
 NO_HANDOVER = "no handover: "
-"""How a termination message begins by which the preStop hook says that it can do nothing."""
+"""How the line of a termination message begins by which the preStop hook says that it can do nothing."""
+
+TERMINATION_LOG = "/dev/termination-log"
+"""Where a container's processes leave the message that its status shows once it has ended, unless its template says
+otherwise."""
 
 SLOW = timedelta(seconds=60)
 """What takes longer than this to start is told, though nothing is known to be wrong."""
@@ -113,17 +120,50 @@ def deployment_trouble(manifest: Mapping[str, Any]) -> Trouble | None:
     return None
 
 
-def handover_trouble(state: Mapping[str, Any]) -> str | None:
-    """What the preStop hook of a container that has ended said, if it could do nothing.
+def handover_trouble(manifest: Mapping[str, Any], container: str) -> str | None:
+    """What the preStop hook of a container that has ended said, if it could do nothing; or that it said nothing at all.
+
+    Kubernetes tells of a hook that can't be run by an Event alone, which says no more than that it failed.
 
     Args:
-        state: the container's entry in the pod's status.
+        manifest: the pod, as the API server gives it.
+        container: the container's name.
     """
-    for when in ("state", "lastState"):
-        message = state.get(when, {}).get("terminated", {}).get("message", "")
-        if message.startswith(NO_HANDOVER):
-            return str(message.removeprefix(NO_HANDOVER)).strip()
+    states = [s for s in manifest.get("status", {}).get("containerStatuses", ()) if s["name"] == container]
+    for state in states:
+        for when in ("state", "lastState"):
+            message = state.get(when, {}).get("terminated", {}).get("message", "")
+            _, complains, complaint = message.partition(NO_HANDOVER)
+            if complains:
+                return str(complaint).strip()
+    ended = states[0].get("state", {}).get("terminated", {}) if states else {}
+    if (
+        _has_hook(manifest, container)
+        and _ended_by_deletion(manifest, ended)
+        and HANDOVER not in ended.get("message", "")
+    ):
+        return "its preStop hook did not run: has the image a /bin/sh?"
     return None
+
+
+def _has_hook(manifest: Mapping[str, Any], container: str) -> bool:
+    """Whether the container has the operator's own preStop hook, and the hook a place to say something."""
+    for spec in manifest.get("spec", {}).get("containers", ()):
+        if spec["name"] == container:
+            hook = spec.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ())
+            path = spec.get("terminationMessagePath", TERMINATION_LOG)
+            return path == TERMINATION_LOG and any(HANDOVER in argument for argument in hook)
+    return False
+
+
+def _ended_by_deletion(manifest: Mapping[str, Any], ended: Mapping[str, Any]) -> bool:
+    """Whether a container ran on until somebody deleted its pod."""
+    metadata = manifest["metadata"]
+    if "deletionTimestamp" not in metadata or not ended.get("startedAt") or not ended.get("finishedAt"):
+        return False
+    grace = timedelta(seconds=metadata.get("deletionGracePeriodSeconds", 0))
+    deleted = datetime.fromisoformat(metadata["deletionTimestamp"]) - grace
+    return datetime.fromisoformat(ended["finishedAt"]) >= deleted
 
 
 def _container_trouble(state: Mapping[str, Any]) -> Trouble | None:

@@ -22,6 +22,8 @@ has let them go:
   being deleted, and there is nobody to hand data to. It has to be several times: a Service without a ready
   scheduler refuses connections for a moment, too. (Workers whose scheduler is gone exit in seconds anyway.)
 - Connected, but no answer: the scheduler is busy. Tries for as long as the kubelet lets it.
+- The scheduler's HTTP API is off: the operator has another way, Dask's own port. So this waits until the worker has
+  closed its port, and complains if that takes nine tenths of the grace period (of 300 s, if that is longer).
 
 `retire_workers` is called without a timeout, so that no call of this hook overlaps another one of its own. If
 it overlaps one of the operator's for the same worker and both are refused, Dask may put the worker back into
@@ -90,6 +92,8 @@ def _listening() -> bool:
 
 def _over(seen: list[str]) -> bool:
     last = seen[-1]
+    if last == "API off":
+        return seen[-2:] == [last] * 2 and not _listening()
     if last == "retired" or (last == "not registered" and (seen[-2:] == [last] * 2 or "waiting" in seen)):
         return seen[-12:] == [last] * 12 or not _listening()
     return seen[-10:] == ["gone"] * 10
@@ -97,11 +101,14 @@ def _over(seen: list[str]) -> bool:
 
 if __name__ == "__main__":
     operators_turn = float(sys.argv[1])
-    turn, pause = time.monotonic() + operators_turn, 0.5
+    begun, pause = time.monotonic(), 0.5
+    turn = begun + operators_turn
     seen = [_attempt(-operators_turn)]
     while not _over(seen):
-        if "API off" in seen:
-            sys.exit("no handover: the scheduler's HTTP API is off (distributed.scheduler.http.routes)")
+        if seen[-1] == "API off" and time.monotonic() > begun + 4.5 * operators_turn:
+            sys.exit(
+                "no handover: the scheduler's HTTP API is off (distributed.scheduler.http.routes), no operator helped"
+            )
         time.sleep(pause)
         pause = min(pause * 1.2, 3)
         seen.append("retired" if "retired" in seen else _attempt(time.monotonic() - turn))

@@ -19,6 +19,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from dask_k8s_operator.clients.schedulerrpc import SchedulerRpc
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.hook import prestop_command
 from dask_k8s_operator.domain.trouble import NO_HANDOVER
@@ -218,12 +219,44 @@ class TestWithRealDask:
         assert local.scheduler.aliases.keys() == {"y"}
         assert await data.lost(local) == []
 
-    async def test_says_that_the_api_is_off(self, http: httpx.AsyncClient) -> None:
-        async with local_dask(http, routes=()) as local, hook(local.base_url) as process:
-            status, said = await ended(process)
+
+@needs_sh
+class TestWithoutTheApi:
+    """The scheduler's HTTP API is off, so that the hook can ask for nothing."""
+
+    @staticmethod
+    def command(turn: float) -> list[str]:
+        return [*prestop_command(GRACE_SECONDS)[:-1], str(turn)]
+
+    async def test_the_operator_retires_the_worker_by_another_way(self, http: httpx.AsyncClient) -> None:
+        async with local_dask(http, routes=()) as local:
+            worker = await local.worker("pod-a")
+            await local.worker("pod-b")
+            data = await local.hold()
+            async with hook(local.base_url, ip="127.0.0.1", port=worker.port, command=self.command(60)) as process:
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(process.wait(), 3)
+                assert await SchedulerRpc(local.scheduler.address).retire([worker.address]) == {worker.address}
+                assert await ended(process) == (0, "")
+            assert await data.lost(local) == []
+
+    async def test_complains_when_nobody_has_retired_the_worker(self, http: httpx.AsyncClient) -> None:
+        async with local_dask(http, routes=()) as local, listening() as (port, _):
+            begun = time.monotonic()
+            async with hook(local.base_url, ip="127.0.0.1", port=port, command=self.command(1)) as process:
+                status, said = await ended(process)
+            assert time.monotonic() - begun > 4.5
         assert status == 1
         assert said.startswith(NO_HANDOVER)
         assert "HTTP API is off" in said
+
+    async def test_a_worker_that_is_not_there_has_nothing_to_hand_over(self, http: httpx.AsyncClient) -> None:
+        command = self.command(60)
+        async with (
+            local_dask(http, routes=()) as local,
+            hook(local.base_url, ip="127.0.0.1", port=free_port(), command=command) as process,
+        ):
+            assert await ended(process) == (0, "")
 
 
 async def timed(base_url: str) -> tuple[int | None, str, float]:
@@ -429,12 +462,27 @@ async def test_any_name_of_python_will_do(tmp_path: Path, pythons: Iterable[str]
 
 
 @needs_sh
-async def test_an_image_without_python_fails_at_once(tmp_path: Path) -> None:
+async def test_a_process_of_the_pod_is_python_enough(tmp_path: Path) -> None:
+    """As this one is, where a pod's worker would be."""
     shell, *arguments = without_operator()
-    async with hook("", command=["env", f"PATH={tmp_path}", str(shutil.which(shell)), *arguments]) as process:
+    command = ["env", f"PATH={tmp_path}", str(shutil.which(shell)), *arguments]
+    script = Script([listed("pod-a")], [retired(9000)])
+    async with script.served() as url, hook(url, command=command) as process:
+        assert await ended(process) == (0, "")
+    assert script.posted == [[9000]]
+
+
+@needs_sh
+async def test_a_pod_without_python_is_told_of_at_once(tmp_path: Path) -> None:
+    shell, option, program, *arguments = without_operator()
+    program = program.replace("/proc/", f"{tmp_path}/")
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "exe").symlink_to("/bin/sh")
+    command = ["env", f"PATH={tmp_path}", str(shutil.which(shell)), option, program, *arguments]
+    async with hook("", command=command) as process:
         code, said = await ended(process)
-    assert code
-    assert said
+    assert code == 1
+    assert said.startswith(NO_HANDOVER)
 
 
 def constants(monkeypatch: pytest.MonkeyPatch, **env: str) -> dict[str, Any]:

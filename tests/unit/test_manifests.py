@@ -428,7 +428,7 @@ def test_the_hook_is_python_without_its_explanation() -> None:
     """In the manifest of every worker, each byte counts; `tests/dask/test_hook.py` runs it."""
     shell, option, script, source, turn = prestop_command(WORKER_GRACE_SECONDS)
     assert (shell, option) == ("/bin/sh", "-c")
-    assert len(script) < 300
+    assert len(script) < 400
     assert ast.get_docstring(ast.parse(source)) is None
     assert "retire_workers" in source
     assert len(source) < 4096

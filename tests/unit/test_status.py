@@ -241,6 +241,14 @@ class TestWorkersThatEndAtOnce:
 class TestHandover:
     """What preStop hooks had to say."""
 
+    def test_a_hook_that_could_do_nothing_is_not_told_where_the_operator_could(self) -> None:
+        leaving = pod("b", terminating=True, handover_trouble="no shell")
+        told = [
+            condition(decide((*pods("a"), leaving), replicas=1, retiring=entries), "HandoverPossible")[0]
+            for entries in ([], [entry("b", asked=-5)], [entry("b", asked=-5, moved=True)])
+        ]
+        assert told == ["False", "False", "True"]
+
     def test_a_hook_that_could_do_nothing_is_told_until_the_spec_changes(self) -> None:
         leaving = pod("b", terminating=True, handover_trouble="no python")
         seen = snapshot((*pods("a"), leaving), replicas=1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dask_k8s_operator.domain.hook import prestop_command
 from dask_k8s_operator.domain.trouble import (
     SLOW,
     Trouble,
@@ -102,18 +103,54 @@ def test_of_pods_without_any_status() -> None:
     assert find_trouble({}, "worker") is None
 
 
+HOOK = {"preStop": {"exec": {"command": prestop_command(300)}}}
+DELETED = {"deletionTimestamp": "2026-03-01T12:05:00Z", "deletionGracePeriodSeconds": 300}
+DID_NOT_RUN = "its preStop hook did not run: has the image a /bin/sh?"
+
+
+def left(
+    message: str = "",
+    *,
+    at: str | None = "12:00:01",
+    metadata: dict[str, Any] = DELETED,
+    lifecycle: dict[str, Any] = HOOK,
+    **more: Any,
+) -> dict[str, Any]:
+    """A pod deleted at 12:00:00, whose worker ended then."""
+    time = {"startedAt": "2026-03-01T11:00:00Z", "finishedAt": f"2026-03-01T{at}Z"} if at else {}
+    state = {"terminated": ended(143, "Error", message)["terminated"] | time}
+    spec = {"containers": [{"name": "sidecar"}, {"name": "worker", "lifecycle": lifecycle, **more}]}
+    return {"metadata": metadata, "spec": spec, "status": {"containerStatuses": [container(state)]}}
+
+
 @pytest.mark.parametrize(
-    ("state", "trouble"),
+    ("manifest", "trouble"),
     [
-        ({"state": ended(143, "Error", "no handover: no python\n")}, "no python"),
-        ({"state": RUNNING, "lastState": ended(143, "Error", "no handover: no python")}, "no python"),
-        ({"state": ended(143, "Error", "Killed by the test")}, None),
-        ({"state": RUNNING}, None),
-        ({}, None),
+        (left("handing over\nno handover: no python\n"), "no python"),
+        (left("no handover: no python\n"), "no python"),
+        (left("handing over\n"), None),
+        (left(), DID_NOT_RUN),
+        (left("Killed by the test"), DID_NOT_RUN),
+        (left(at="11:59:59"), None),  # it had ended before
+        (left(at=None), None),  # the node doesn't know
+        (left(metadata={}), None),
+        (left(lifecycle={}), None),
+        (left(lifecycle={"preStop": {"exec": {"command": ["/bin/true"]}}}), None),
+        (left(terminationMessagePath="/tmp/message"), None),
+        ({"metadata": DELETED}, None),
     ],
 )
-def test_of_hooks(state: dict[str, Any], trouble: str | None) -> None:
-    assert handover_trouble(state) == trouble
+def test_of_hooks(manifest: dict[str, Any], trouble: str | None) -> None:
+    assert handover_trouble(manifest, "worker") == trouble
+
+
+@pytest.mark.parametrize(
+    ("state", "trouble"), [(RUNNING, "no python"), (STARTING, "no python"), (ended(1, "Error"), None)]
+)
+def test_of_hooks_of_containers_that_were_restarted(state: dict[str, Any], trouble: str | None) -> None:
+    last = ended(143, "Error", "no handover: no python") if trouble else {}
+    manifest = {"metadata": {}, "status": {"containerStatuses": [container(state, lastState=last)]}}
+    assert handover_trouble(manifest, "worker") == trouble
 
 
 def pod(state: dict[str, Any] | None = None, *, phase: str = "Pending", **conditions: str) -> dict[str, Any]:
