@@ -29,6 +29,12 @@ UNATTENDED = "unattended"
 """The fixture whose namespace no operator looks after until the test starts or installs one."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How often what comes and goes does so."""
+    help_text = "how often the tests of autoscalers go from no workers to some and back"
+    parser.addoption("--rounds", type=int, default=1, metavar="N", help=help_text)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Begin the session before pytest-xdist starts its workers, which join it."""
     config.addinivalue_line("markers", "pod_security(level): the Pod Security Standard of the test's namespace")
@@ -65,6 +71,12 @@ def pytest_runtest_makereport(
             if kube is not None:
                 report.sections.append((f"Namespace {kube.namespace}", kube.diagnosis()))
     return report
+
+
+@pytest.fixture(scope="session")
+def rounds(pytestconfig: pytest.Config) -> int:
+    """How often the tests of autoscalers go up and down (`--rounds`)."""
+    return int(pytestconfig.getoption("--rounds"))
 
 
 @pytest.fixture(scope="session")

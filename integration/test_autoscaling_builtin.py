@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from integration.autoscaling import MAXIMUM, up_and_down
+from integration.autoscaling import (
+    MAXIMUM,
+    assert_workers_stay_while_tasks_wait,
+    define,
+    stays,
+    up_and_down,
+    watched,
+)
 from integration.dask_cluster import DaskCluster, manifest
 from integration.kube import CLUSTERS, KubectlError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from integration.cluster.provider import Images
-    from integration.kube import Kube, Manifest, Objects
+    from integration.kube import Kube, Manifest
 
 HOLD_SECONDS = 15
 AUTOSCALE = {"maxReplicas": MAXIMUM, "scaleDown": {"stabilizationWindowSeconds": HOLD_SECONDS}}
@@ -52,22 +61,13 @@ def wanted(cluster: DaskCluster) -> int:
     return int(cluster.resource()["spec"]["workers"]["replicas"])
 
 
-def stays(kube: Kube, what: str, seconds: float, *, cluster: DaskCluster, replicas: int) -> None:
-    """See that a Cluster stays as it is for a time."""
-    end = time.monotonic() + seconds
-
-    def over(objects: Objects) -> bool:
-        found = objects.find("Cluster", cluster.name)
-        assert found is not None, what
-        assert found["spec"]["workers"]["replicas"] == replicas, what
-        return time.monotonic() > end
-
-    kube.wait(what, over, timeout=seconds + 60)
-
-
-def test_workers_follow_the_load(kube: Kube, images: Images) -> None:
+def test_workers_follow_the_load(kube: Kube, images: Images, tmp_path: Path, rounds: int) -> None:
+    define(kube)
     cluster = apply(kube, sized(images.dask, replicas=0, autoscale=AUTOSCALE))
-    up_and_down(cluster, images.dask, minimum=0)
+    start = time.time()
+    with watched(kube, tmp_path) as metrics:
+        up_and_down(cluster, images.dask, minimum=0, rounds=rounds)
+        assert_workers_stay_while_tasks_wait(metrics, start=start)
     scaled = events(kube, "Scaled")
     assert f"set spec.workers.replicas to {MAXIMUM}: the scheduler asks for {MAXIMUM} workers" in scaled
     print(kube.run("describe", f"{CLUSTERS}/dask"))

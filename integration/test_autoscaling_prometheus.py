@@ -38,7 +38,9 @@ pytestmark = pytest.mark.xdist_group("custom-metrics")
 
 
 @pytest.mark.parametrize(("folder", "minimum"), [("autoscaling-prometheus", 1), ("autoscaling-prometheus-to-zero", 0)])
-def test_workers_follow_the_load(kube: Kube, images: Images, tmp_path: Path, folder: str, minimum: int) -> None:
+def test_workers_follow_the_load(
+    kube: Kube, images: Images, tmp_path: Path, *, rounds: int, folder: str, minimum: int
+) -> None:
     define(kube)
     patches = [
         replace("Cluster", {"/spec/image": images.dask}),
@@ -59,5 +61,5 @@ def test_workers_follow_the_load(kube: Kube, images: Images, tmp_path: Path, fol
         metrics_adapter.serving(kube, rules, metrics, tmp_path),
         described(kube, "horizontalpodautoscalers"),
     ):
-        up_and_down(cluster, images.dask, minimum=minimum)
+        up_and_down(cluster, images.dask, minimum=minimum, rounds=rounds)
         assert_workers_stay_while_tasks_wait(metrics, start=start)

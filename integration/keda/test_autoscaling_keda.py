@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,13 @@ from integration.autoscaling import (
     define,
     described,
     replace,
+    stays,
     up_and_down,
+    watched,
 )
 from integration.dask_cluster import DaskCluster
 from integration.keda.installation import DEPLOYMENTS, NAMESPACE
-from integration.kube import Kube, overlay
+from integration.kube import CLUSTERS, Kube, overlay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,19 +45,39 @@ def _keda() -> None:
         pytest.skip("KEDA is not installed on this cluster: `nox -s keda` builds and installs it")
 
 
-def test_workers_follow_what_the_scheduler_says(kube: Kube, images: Images, tmp_path: Path) -> None:
-    url = f"http://{NAME}-scheduler.{kube.namespace}.svc:8787/api/v1/adaptive_target"
+def test_workers_follow_what_the_scheduler_says(kube: Kube, images: Images, tmp_path: Path, rounds: int) -> None:
     define(kube)
-    with overlay(EXAMPLE / "servicemonitor", namespace=kube.namespace, patches=[OFTEN]) as monitor:
-        kube.apply_kustomization(monitor)
     start = time.time()
-    cluster = _apply(kube, images, "autoscaling-keda", {f"{TRIGGER}/url": url})
-    with prometheus.running(kube, tmp_path) as metrics, described(kube, *DESCRIBED):
-        up_and_down(cluster, images.dask, minimum=0)
+    cluster = _apply(kube, images, "autoscaling-keda", {f"{TRIGGER}/url": _target(kube)})
+    with watched(kube, tmp_path) as metrics, described(kube, *DESCRIBED):
+        up_and_down(cluster, images.dask, minimum=0, rounds=rounds)
         assert_workers_stay_while_tasks_wait(metrics, start=start)
 
 
-def test_workers_follow_what_prometheus_says(kube: Kube, images: Images, tmp_path: Path) -> None:
+def test_a_scaled_object_is_told_of_and_not_fought(kube: Kube, images: Images) -> None:
+    """Nothing is to be done, so it keeps its least number; the Cluster's own autoscaler has another."""
+    define(kube)
+    least = {f"{TRIGGER}/url": _target(kube), "/spec/minReplicaCount": 2}
+    cluster = _apply(kube, images, "autoscaling-keda", least)
+    autoscale = {"minReplicas": 3, "maxReplicas": MAXIMUM}
+    kube.run(
+        "patch",
+        CLUSTERS,
+        NAME,
+        "--type=merge",
+        f"--patch={json.dumps({'spec': {'workers': {'autoscale': autoscale}}})}",
+    )
+    told = cluster.wait_condition("Autoscaling", "False", containing=f"keda-hpa-{NAME}")
+    assert told["reason"] == "HorizontalPodAutoscaler"
+    cluster.wait_settled(2)
+    stays(kube, "it is left to the ScaledObject", 15, cluster=cluster, replicas=2)
+
+    kube.delete("scaledobjects", NAME, wait=True)
+    cluster.wait_settled(3)
+    assert cluster.wait_condition("Autoscaling", "True")
+
+
+def test_workers_follow_what_prometheus_says(kube: Kube, images: Images, tmp_path: Path, rounds: int) -> None:
     define(kube)
     start = time.time()
     query = f'max(dask_scheduler_desired_workers{{namespace="{kube.namespace}",job="{NAME}"}})'
@@ -62,8 +85,12 @@ def test_workers_follow_what_prometheus_says(kube: Kube, images: Images, tmp_pat
     with prometheus.running(kube, tmp_path) as metrics, described(kube, *DESCRIBED):
         address = {f"{TRIGGER}/serverAddress": metrics.url, f"{TRIGGER}/query": query}
         _apply(kube, images, "autoscaling-keda-prometheus", address)
-        up_and_down(cluster, images.dask, minimum=0)
+        up_and_down(cluster, images.dask, minimum=0, rounds=rounds)
         assert_workers_stay_while_tasks_wait(metrics, start=start)
+
+
+def _target(kube: Kube) -> str:
+    return f"http://{NAME}-scheduler.{kube.namespace}.svc:8787/api/v1/adaptive_target"
 
 
 def _apply(kube: Kube, images: Images, folder: str, trigger: Mapping[str, object]) -> DaskCluster:
