@@ -13,10 +13,11 @@ nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "typecheck", "tests", "integration", "chaos"]
+nox.options.sessions = ["lint", "typecheck", "tests", "versions", "integration", "chaos"]
 
 CLUSTER = ("python", "-m", "integration.cluster")
 DOMAIN = "dask_k8s_operator/domain/*"
+VERSIONS = "tests/dask/versions"
 
 
 @nox.session
@@ -42,8 +43,16 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)  # a part of the tests says nothing about coverage
         return
-    session.run("pytest", "tests", "--numprocesses=auto", "--cov", "--cov-branch", "--cov-report=term")
+    coverage = ("--cov", "--cov-branch", "--cov-report=term")
+    session.run("pytest", "tests", f"--ignore={VERSIONS}", "--numprocesses=auto", *coverage)
     session.run("coverage", "report", f"--include={DOMAIN}", "--fail-under=90")
+
+
+@nox.session
+def versions(session: nox.Session) -> None:
+    """Test against the oldest and the newest Dask; makes environments with them, once. Arguments go to pytest."""
+    session.install("-e", ".[tests]")
+    session.run("pytest", VERSIONS, "--numprocesses=2", *session.posargs)
 
 
 @nox.session

@@ -81,7 +81,7 @@ class SchedulerRpc:
         with self._understanding("identity or workers_to_close"):
             workers = identity["workers"]
             running = frozenset(address for address, worker in workers.items() if worker["status"] == "running")
-            held_bytes = {address: _held(worker["metrics"]) for address, worker in workers.items()}
+            held_bytes = {a: held for a, w in workers.items() if (held := _held(w["metrics"])) is not None}
             counts = {a: _executing_by_heartbeat(workers[a]["metrics"]) for a in drained if a in workers}
             closable, silent = tuple(closable), _silent(workers)
         return Detail(
@@ -104,10 +104,14 @@ class SchedulerRpc:
 
         The log may have 100,000 entries (`distributed.admin.low-level-log-length`), so this isn't to be asked often.
         """
-        log = await self._ask("events", topic="scheduler", within=WORKLOAD_SECONDS)
-        with self._understanding("events"):
-            times = [time for time, entry in log if isinstance(entry, dict) and entry.get("action") == "update-graph"]
-            return datetime.fromtimestamp(max(times), UTC) if times else None
+        times: list[float] = []
+        # Old schedulers (2022.5.1 is one) tell it elsewhere, and only of graphs of several tasks.
+        for topic, action in {"scheduler": "update-graph", "all": "update_graph"}.items():
+            if not times:
+                log = await self._ask("events", topic=topic, within=WORKLOAD_SECONDS)
+                with self._understanding("events"):
+                    times = [when for when, entry in log if isinstance(entry, dict) and entry.get("action") == action]
+        return datetime.fromtimestamp(max(times), UTC) if times else None
 
     async def drain(self, addresses: Collection[str]) -> frozenset[str]:
         """Have the workers take no more tasks, and copy their data to others.
@@ -217,6 +221,9 @@ def _silent(workers: dict[str, Any]) -> frozenset[str]:
     return frozenset(a for a, worker in workers.items() if now - float(worker["last_seen"]) > SILENT_SECONDS)
 
 
-def _held(metrics: dict[str, Any]) -> int:
+def _held(metrics: dict[str, Any]) -> int | None:
+    """How much data a worker holds; None where it is too old to tell (2022.5.1 is)."""
+    if "managed_bytes" not in metrics:
+        return None
     spilled = metrics.get("spilled_bytes") or metrics.get("spilled_nbytes") or {}
-    return int(metrics.get("managed_bytes", 0)) + int(spilled.get("memory", 0))
+    return int(metrics["managed_bytes"]) + int(spilled.get("memory", 0))

@@ -66,9 +66,9 @@ class Holdings:
 
     def held_bytes(self, uid: str) -> int | None:
         """How much data a pod's workers hold, where that is known."""
-        if self.detail is None:
-            return None
-        return sum(self.detail.held_bytes.get(address, 0) for address in self.addresses_of([uid]))
+        held = self.detail.held_bytes if self.detail is not None else {}
+        addresses = self.addresses_of([uid])
+        return sum(held[address] for address in addresses) if addresses <= held.keys() else None
 
     def why_deletable(self, pod: Pod, entry: Retiring | None = None, *, overdue: bool = False) -> str | None:
         """Why deleting this pod can't lose a key, or None where that isn't certain.

@@ -231,7 +231,7 @@ class Detail:
     Attributes:
         running: addresses of workers that work, as opposed to paused or `closing_gracefully` ones.
         executing: how many tasks run now on each worker that was known to be drained, by address.
-        held_bytes: how much data each worker holds, by address.
+        held_bytes: how much data each worker holds, by address; old ones (2022.5.1) don't tell.
         closable: the scheduler's own proposal of whom to close first: idle ones, then those with the least data.
         silent: addresses of workers whose heartbeats have stopped while others' go on.
     """

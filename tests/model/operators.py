@@ -431,7 +431,7 @@ def _snapshot(
         told = Detail(
             running=frozenset(where(u) for u in detail.running),
             executing={where(u): int(u in detail.executing) for u in detail.turns},
-            held_bytes={},
+            held_bytes=dict.fromkeys((where(u) for u in workers.listed), 0),
             closable=tuple(where(u) for u in detail.turns),
         )
         view = Listed(tuple(worker(u) for u in workers.listed), told if detail.known else None)

@@ -16,13 +16,14 @@ DELETE = Retirement(drain=timedelta(0), timeout=timedelta(minutes=1), delete_on_
 LEAVING = pod("a", terminating=True)
 
 
-def holding(held: int) -> Listed:
-    """The scheduler has the worker of `a`, which holds so many bytes."""
-    detail = Detail(running=frozenset(), executing={}, held_bytes={address("a"): held}, closable=())
+def holding(held: int | None) -> Listed:
+    """The scheduler has the worker of `a`, which holds so many bytes; None: it is too old to say."""
+    held_bytes = {} if held is None else {address("a"): held}
+    detail = Detail(running=frozenset(), executing={}, held_bytes=held_bytes, closable=())
     return Listed((Worker("a", address("a")),), detail)
 
 
-@pytest.mark.parametrize("scheduler", [workers("a"), holding(1)])
+@pytest.mark.parametrize("scheduler", [workers("a"), holding(1), holding(None)])
 def test_it_is_made(scheduler: SchedulerView) -> None:
     assert needs_scheduler(cluster(0), (LEAVING,))
     decided = decide([LEAVING], replicas=0, scheduler=scheduler)
