@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.domain import names
-from tests.wire.apiserver import CLUSTERS, DEPLOYMENTS, PODS, SERVICES, ApiServer
+from tests.wire.apiserver import BY_ITSELF, CLUSTERS, DEPLOYMENTS, PODS, SERVICES, ApiServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,7 +136,7 @@ class World:
 
     async def delete(self, kind: resource, name: str) -> None:
         """`kubectl delete`."""
-        async with self._api.delete(self._api.path_of(kind, name)) as answer:
+        async with self._api.delete(self._api.path_of(kind, name), headers=BY_ITSELF) as answer:
             answer.raise_for_status()
 
     async def make_anew(self, *, replicas: int) -> None:
