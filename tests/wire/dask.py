@@ -26,6 +26,9 @@ class FakeDask:
         target: how many workers it asks for.
         tasks: how many it knows of.
         counting: while this is not set, it doesn't say what there is to do.
+        answers_after: how many seconds it takes for any answer, and until it begins with what is asked for.
+        looking: how many questions for its workers wait for an answer.
+        most_looks: how many did at a time, at most.
     """
 
     def __init__(self) -> None:
@@ -39,15 +42,25 @@ class FakeDask:
         self.tasks = 0
         self.counting = asyncio.Event()
         self.counting.set()
+        self.answers_after = 0.0
+        self.looking = 0
+        self.most_looks = 0
         self._now = 0
 
     async def respond(self, method: str, path: str, body: bytes) -> web.Response:
         """Answer one request."""
         match method, path:
             case "GET", "/api/v1/get_workers":
+                self.looking += 1
+                self.most_looks = max(self.most_looks, self.looking)
+                try:
+                    await asyncio.sleep(self.answers_after)
+                finally:
+                    self.looking -= 1
                 found = [{"name": name, "address": address} for address, name in self.workers.items()]
                 return web.json_response({"num_workers": len(found), "workers": found})
             case "GET", "/json/counts.json":
+                await asyncio.sleep(self.answers_after)
                 await self.counting.wait()
                 count = len(self.workers)
                 return web.json_response(
@@ -73,6 +86,7 @@ class FakeDask:
         self._now += 1
         self.most = max(self.most, self._now)
         try:
+            await asyncio.sleep(self.answers_after)
             await self.going_on.wait()
         finally:
             self._now -= 1
