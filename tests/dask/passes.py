@@ -11,7 +11,6 @@ from dask_k8s_operator.clients.access import Scheduler
 from dask_k8s_operator.clients.schedulerrpc import SchedulerRpc
 from dask_k8s_operator.controller.executor import Executor
 from dask_k8s_operator.controller.keys import ClusterKey
-from dask_k8s_operator.controller.lookout import Lookout
 from dask_k8s_operator.controller.observer import Observer
 from dask_k8s_operator.controller.reconciler import Reconciler
 from dask_k8s_operator.controller.recorder import Recorder
@@ -60,8 +59,7 @@ class Passes:
         observer = Observer(kubernetes, self._scheduler, self.calls)
         recorder = Recorder(kubernetes)
         executor = Executor(kubernetes, self._scheduler, self.calls, recorder)
-        lookout = Lookout(self._scheduler, wake=lambda _: None)
-        self._reconciler = Reconciler(kubernetes, observer, executor, self.calls, recorder, lookout=lookout)
+        self._reconciler = Reconciler(kubernetes, observer, executor, self.calls, recorder)
 
     def scale(self, replicas: int) -> None:
         """`kubectl scale`."""
