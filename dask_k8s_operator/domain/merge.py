@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 _ATOMIC = frozenset(
@@ -75,7 +75,8 @@ def _values(item: Any, key: tuple[str, ...]) -> tuple[Any, ...] | None:
 
 
 def _get(item: Any, name: str) -> Any:
-    return item.get(name, _DEFAULTS.get(name)) if isinstance(item, Mapping) else None
+    found = item.get(name, _DEFAULTS.get(name)) if isinstance(item, Mapping) else None
+    return found if isinstance(found, Hashable) else None  # an object is no name; what it is, the API server refuses
 
 
 def _is_list(value: Any) -> bool:

@@ -113,6 +113,9 @@ def test_containers_by_name(field: str) -> None:
         ),
         # Items without the key are added, and don't count as each other.
         ("env", [{"value": "1"}], [{"value": "2"}], [{"value": "1"}, {"value": "2"}]),
+        # What can't be a key is none.
+        ("env", [{"name": "a"}], [{"name": {}}], [{"name": "a"}, {"name": {}}]),
+        ("containers", [{"name": "a"}], [{"name": {}}], [{"name": "a"}, {"name": {}}]),
     ],
 )
 def test_lists_with_keys(field: str, default: list[Any], user: list[Any], merged: list[Any]) -> None:
