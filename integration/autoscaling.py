@@ -43,8 +43,8 @@ def define(kube: Kube) -> None:
     cache = Paths.here().cache
     kube.run("apply", "--server-side", f"--filename={definitions.service_monitor(cache)}")
     kube.run("apply", "--server-side", f"--kustomize={definitions.keda(cache) / 'crd'}")
-    crds = ("servicemonitors.monitoring.coreos.com", "scaledobjects.keda.sh")
-    kube.run("wait", "--for=condition=Established", *(f"crd/{name}" for name in crds), "--timeout=30s")
+    for definition in ("servicemonitors.monitoring.coreos.com", "scaledobjects.keda.sh"):
+        kube.wait_established(definition)
 
 
 def replace(kind: str, values: Mapping[str, object]) -> Manifest:

@@ -194,6 +194,18 @@ class Kube:
                 raise TooLate(f"after {timeout:g} s still not so: {what}\n{self.diagnosis()}")
             time.sleep(_POLL_SECONDS)
 
+    def wait_established(self, definition: str) -> None:
+        """Wait until a CustomResourceDefinition can be used.
+
+        Not by `kubectl wait`, which fails on a definition that is so new that it has no conditions yet.
+        """
+
+        def established() -> bool:
+            conditions = self.get("crd", definition).get("status", {}).get("conditions") or []
+            return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+
+        self.wait_for(f"{definition} is established", established, timeout=30)
+
     def diagnosis(self) -> str:
         """Everything that says what is going on, and the operator's log; never fails."""
         parts = [f"== {title} in {self.namespace}\n{self._try(*command)}" for title, command in _SECTIONS.items()]

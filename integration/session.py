@@ -125,14 +125,8 @@ class InstalledOperator:
 def _define() -> Manifest:
     kube = Kube("default")
     kube.run("apply", f"--filename={CHECKOUT / 'deploy' / 'base' / 'crd.yaml'}")
-    # Not `kubectl wait`, which fails on a definition that is so new that it has no conditions yet.
-    kube.wait_for("the CustomResourceDefinition is established", lambda: _is_established(kube), timeout=30)
+    kube.wait_established(CLUSTERS)
     return {}
-
-
-def _is_established(kube: Kube) -> bool:
-    conditions = kube.get("crd", CLUSTERS).get("status", {}).get("conditions") or []
-    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
 
 def _install(session: Session, image: str, namespaces: Sequence[str]) -> dict[str, str]:

@@ -221,7 +221,7 @@ def _earlier_definition(kube: Kube) -> Iterator[Any]:
 
     def define(definition: Manifest) -> None:
         kube.run("replace", "--filename=-", stdin=json.dumps(definition))
-        kube.run("wait", "--for=condition=Established", f"crd/clusters.{EARLIER}", "--timeout=30s")
+        kube.wait_established(f"clusters.{EARLIER}")
 
     definition = _definition()
     definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = {
@@ -230,7 +230,7 @@ def _earlier_definition(kube: Kube) -> Iterator[Any]:
     }
     kube.run("create", "--filename=-", stdin=json.dumps(definition))
     try:
-        kube.run("wait", "--for=condition=Established", f"crd/clusters.{EARLIER}", "--timeout=30s")
+        kube.wait_established(f"clusters.{EARLIER}")
         yield define
     finally:
         kube.run("delete", "crd", f"clusters.{EARLIER}", "--timeout=60s")
