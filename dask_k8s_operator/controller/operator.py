@@ -14,6 +14,7 @@ from dask_k8s_operator.clients.scheduler import HttpTransport, SchedulerClient, 
 from dask_k8s_operator.clients.schedulerrpc import SchedulerRpc
 from dask_k8s_operator.controller.executor import Executor
 from dask_k8s_operator.controller.health import serve_health
+from dask_k8s_operator.controller.lookout import Lookout
 from dask_k8s_operator.controller.observer import Observer
 from dask_k8s_operator.controller.reconciler import Reconciler
 from dask_k8s_operator.controller.recorder import Recorder
@@ -76,12 +77,14 @@ class _Operator:
         self._queue: WorkQueue[ClusterKey] = WorkQueue()
         self._calls = RetireCallRegister(wake=self._queue.add)
         self._recorder = Recorder(kubernetes)
+        self._lookout = Lookout(self._scheduler, wake=self._queue.add)
         self._reconciler = Reconciler(
             kubernetes,
             Observer(kubernetes, self._scheduler, self._calls),
             Executor(kubernetes, self._scheduler, self._calls, self._recorder),
             self._calls,
             self._recorder,
+            lookout=self._lookout,
         )
         self._passes: dict[ClusterKey, float] = {}
         self._direct = settings.scheduler_access == "direct" or (
@@ -136,6 +139,7 @@ class _Operator:
             passes.cancel()
             telling.cancel()
             await self._calls.close()
+            await self._lookout.close()
             await asyncio.wait({passes, telling}, timeout=SHUTDOWN_SECONDS)
         _raise_first(passes, telling)
 

@@ -10,7 +10,8 @@ from dask_k8s_operator.clients.kubernetes import Conflict, KubernetesClient
 from dask_k8s_operator.controller.workqueue import Outdated
 from dask_k8s_operator.domain.events import of_conditions
 from dask_k8s_operator.domain.planner import RESYNC, plan
-from dask_k8s_operator.domain.snapshot import Unreadable
+from dask_k8s_operator.domain.scaling import expectation
+from dask_k8s_operator.domain.snapshot import Snapshot, Unreadable
 from dask_k8s_operator.domain.status import merge_patch, unreadable_status, with_refusals
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
     from dask_k8s_operator.controller.executor import Executor
     from dask_k8s_operator.controller.keys import ClusterKey
+    from dask_k8s_operator.controller.lookout import Lookout
     from dask_k8s_operator.controller.observer import Observer
     from dask_k8s_operator.controller.recorder import Recorder
     from dask_k8s_operator.controller.retirecalls import RetireCallRegister
-    from dask_k8s_operator.domain.snapshot import Snapshot
 
 
 class WriteRefused(Exception):
@@ -40,6 +41,7 @@ class Reconciler:
         calls: RetireCallRegister,
         recorder: Recorder,
         *,
+        lookout: Lookout,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._kubernetes = kubernetes
@@ -47,6 +49,7 @@ class Reconciler:
         self._executor = executor
         self._calls = calls
         self._recorder = recorder
+        self._lookout = lookout
         self._clock = clock
 
     async def reconcile(self, key: ClusterKey) -> timedelta | None:
@@ -62,6 +65,7 @@ class Reconciler:
             Outdated: somebody else wrote since the Cluster was read.
         """
         snapshot = await self._observer.observe(key)
+        self._lookout.expect(key, expectation(snapshot) if isinstance(snapshot, Snapshot) else None)
         if snapshot is None:
             self._calls.forget(key)
             return None

@@ -246,11 +246,13 @@ class Decision:
         replicas: the number.
         reason: why, for a person.
         memory: what to remember.
+        again: when the next level has lasted for its window, if nothing else is asked for until then.
     """
 
     replicas: int
     reason: str
     memory: Memory
+    again: timedelta | None = None
 
 
 def decide(
@@ -280,14 +282,16 @@ def decide(
         grown = max(_matured(wanted, spec.up_window, now), default=replicas)
         left = _left(wanted, grown, lambda level: level > grown) if spec.up_window else ()
         reason = f"the scheduler asks for {grown} workers{_for(spec.up_window)}"
-        return Decision(grown, reason, replace(rest, wanted=left, replicas=replicas if left else None))
+        rest = replace(rest, wanted=left, replicas=replicas if left else None)
+        return Decision(grown, reason, rest, _until(rest.above(grown), spec.up_window, now))
     if need < replicas:
         window = hold(spec, workforce, memory.pace)
         enough = _follow(memory.below(replicas), need, now, refuted=lambda level: level < need)
         kept = min(_matured(enough, window, now), default=replicas)
         left = _left(enough, kept, lambda level: level < kept) if window else ()
         reason = f"the scheduler asks for no more than {kept} workers{_for(window)}"
-        return Decision(kept, reason, replace(rest, enough=left, replicas=replicas if left else None))
+        rest = replace(rest, enough=left, replicas=replicas if left else None)
+        return Decision(kept, reason, rest, _until(rest.below(kept), window, now))
     return Decision(replicas, f"the scheduler asks for {replicas} workers", rest)
 
 
@@ -338,6 +342,10 @@ def _left(levels: Sequence[Level], decided: int, beyond: Callable[[int], bool]) 
 
 def _matured(levels: Iterable[Level], window: timedelta, now: datetime) -> list[int]:
     return [level.replicas for level in levels if now >= level.since + window]
+
+
+def _until(levels: Iterable[Level], window: timedelta, now: datetime) -> timedelta | None:
+    return min((level.since + window - now for level in levels), default=None)
 
 
 def _for(window: timedelta) -> str:

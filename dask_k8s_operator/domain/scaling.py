@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CONDITION = "Autoscaling"
 
 POLL = timedelta(seconds=5)
-"""How often the scheduler is asked how many workers it wants: as often as Dask wants it (`target-duration`)."""
+"""How often it is decided anew at least: as often as Dask wants the work to be done (`target-duration`)."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,37 @@ def _follow_demand(spec: Autoscale, snapshot: Snapshot, now: datetime) -> Scalin
         action=Scale(decision.replicas, decision.reason) if decision.replicas != cluster.replicas else None,
         memory=decision.memory,
         conditions=(_condition(decision),),
-        again=POLL,
+        again=POLL if decision.again is None else min(decision.again, POLL),
     )
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a scheduler said of its work when its Cluster's size was last decided.
+
+    Attributes:
+        target: how many workers it asked for.
+        maximum: more than so many there can't be.
+    """
+
+    target: int
+    maximum: int
+
+    def of(self, work: Workload) -> Expectation:
+        """The same for another answer."""
+        return replace(self, target=work.demand.target)
+
+    def met_by(self, work: Workload) -> bool:
+        """Whether nothing else would be decided because of this answer."""
+        return min(work.demand.target, self.maximum) == min(self.target, self.maximum)
+
+
+def expectation(snapshot: Snapshot) -> Expectation | None:
+    """What the scheduler is expected to say again; None: nothing is to be decided by it."""
+    spec, work = snapshot.cluster.autoscale, snapshot.workload
+    if spec is None or snapshot.cluster.suspended or snapshot.rivals.names or not isinstance(work, Workload):
+        return None
+    return Expectation(work.demand.target, spec.maximum)
 
 
 def _condition(decision: Decision) -> Condition:

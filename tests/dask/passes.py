@@ -11,6 +11,7 @@ from dask_k8s_operator.clients.access import Scheduler
 from dask_k8s_operator.clients.schedulerrpc import SchedulerRpc
 from dask_k8s_operator.controller.executor import Executor
 from dask_k8s_operator.controller.keys import ClusterKey
+from dask_k8s_operator.controller.lookout import Lookout
 from dask_k8s_operator.controller.observer import Observer
 from dask_k8s_operator.controller.reconciler import Reconciler
 from dask_k8s_operator.controller.recorder import Recorder
@@ -59,7 +60,8 @@ class Passes:
         observer = Observer(kubernetes, self._scheduler, self.calls)
         recorder = Recorder(kubernetes)
         executor = Executor(kubernetes, self._scheduler, self.calls, recorder)
-        self._reconciler = Reconciler(kubernetes, observer, executor, self.calls, recorder)
+        lookout = Lookout(self._scheduler, wake=lambda _: None)
+        self._reconciler = Reconciler(kubernetes, observer, executor, self.calls, recorder, lookout=lookout)
 
     def scale(self, replicas: int) -> None:
         """`kubectl scale`."""

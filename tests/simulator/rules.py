@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.deploy.adaptive_core import AdaptiveCore
 
+from dask_k8s_operator.controller.lookout import LOOK_SECONDS
 from dask_k8s_operator.domain.autoscale import Autoscale, Demand, Memory, Pace, Workforce, decide
 from dask_k8s_operator.domain.scaling import POLL
 from tests.simulator.simulation import Rule
@@ -24,14 +25,23 @@ class Operator(Rule):
     """`spec.workers.autoscale`: the very function that the operator calls."""
 
     name = "this operator"
-    every = POLL.total_seconds()
+    every = LOOK_SECONDS
 
     def __init__(self) -> None:
         self._replicas = 0
         self._status: dict[str, Any] = {}
+        self._seen: int | None = None
+        self._due = 0.0
 
     def look(self, world: World) -> None:
-        """Ask the scheduler, decide, and have the workers made or drained."""
+        """Ask the scheduler, and decide where that is news or it is time; have the workers made or drained."""
+        target = min(world.scheduler.adaptive_target(), world.load.maximum)
+        if target == self._seen and world.now < self._due:
+            return
+        self._seen = target
+        self._decide(world)
+
+    def _decide(self, world: World) -> None:
         force = self._workforce(world)
         threads = float(world.load.threads) if world.scheduler.workers else None
         memory = Memory.from_status(self._status).learn(force, threads)
@@ -44,6 +54,7 @@ class Operator(Rule):
             now=START + timedelta(seconds=world.now),
         )
         self._replicas, self._status = decision.replicas, decision.memory.to_status()
+        self._due = world.now + min(decision.again or POLL, POLL).total_seconds()
         self._carry_out(world)
 
     def _carry_out(self, world: World) -> None:

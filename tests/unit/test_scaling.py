@@ -13,7 +13,7 @@ from dask_k8s_operator.domain.autoscale import Autoscale, Demand, Memory, Pace
 from dask_k8s_operator.domain.cluster import Idle, IdleAction
 from dask_k8s_operator.domain.planner import plan
 from dask_k8s_operator.domain.rivals import Rivals
-from dask_k8s_operator.domain.scaling import POLL, question
+from dask_k8s_operator.domain.scaling import POLL, expectation, question
 from dask_k8s_operator.domain.snapshot import NotAsked, Owned, Unreachable, Worker
 from dask_k8s_operator.domain.status import merge_patch
 from dask_k8s_operator.domain.workload import Question, Workload
@@ -102,6 +102,41 @@ def test_it_writes_what_the_rule_decides(replicas: int, target: int, expected: i
     decided = decide(pods("abcdefghij"[:replicas]), replicas=replicas, autoscale=spec(), workload=asking(target))
     assert written(decided) == expected
     assert decided.requeue_after == POLL
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "met"),
+    [(3, 3, True), (3, 4, False), (3, 2, False), (10, 12, True), (99, 10, True), (10, 9, False)],
+)
+def test_what_the_scheduler_is_expected_to_say(before: int, after: int, met: bool) -> None:
+    """Again what it said; more than there can be is no news."""
+    expected = expectation(snapshot((), replicas=0, autoscale=spec(), workload=asking(before)))
+    assert expected is not None
+    assert expected.met_by(asking(after)) == met
+    assert expected.of(asking(after)).met_by(asking(after))
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        {"autoscale": None},
+        {"suspended": True},
+        {"workload": NOT_ASKED},
+        {"workload": DOWN},
+        {"rivals": Rivals(("theirs",))},
+    ],
+)
+def test_nothing_is_expected_of_a_scheduler_by_which_nothing_is_decided(around: dict[str, Any]) -> None:
+    seen: dict[str, Any] = {"replicas": 0, "autoscale": spec(), "workload": asking(3)}
+    assert expectation(snapshot((), **seen)) is not None
+    assert expectation(snapshot((), **(seen | around))) is None
+
+
+def test_it_looks_again_when_a_level_has_lasted_for_its_window() -> None:
+    seen = snapshot(pods("abc"), replicas=3, autoscale=spec(), workload=asking(1))
+    first = plan(seen, NOW)
+    assert first.requeue_after == POLL
+    assert plan(follow(seen, first), at(HOLD - 2)).requeue_after == timedelta(seconds=2)
 
 
 def test_fewer_once_fewer_have_been_enough_for_the_window_across_restarts() -> None:

@@ -12,7 +12,7 @@ from dask_k8s_operator.clients import scheduler
 from dask_k8s_operator.controller import reconciler
 from dask_k8s_operator.domain import idle, names, planner, scaling
 from dask_k8s_operator.domain.actions import DeleteCluster
-from tests.wire.apiserver import AUTOSCALERS, CLUSTERS, EVENTS, ApiServer, from_test, of, request_body
+from tests.wire.apiserver import AUTOSCALERS, CLUSTERS, EVENTS, PODS, ApiServer, from_test, of, request_body
 from tests.wire.world import CLUSTER
 
 if TYPE_CHECKING:
@@ -84,6 +84,27 @@ async def test_from_zero_and_back(api: ApiServer, dask: FakeDask, world: World, 
     assert scaled_to(api) == [3, 0]
     assert frozenset[str]().union(*dask.retired) == {f"tcp://10.1.0.{number}:9000" for number in (1, 2, 3)}
     assert told(api, "Scaled")[0] == "set spec.workers.replicas to 3: the scheduler asks for 3 workers"
+
+
+async def test_what_the_scheduler_asks_for_is_noticed_between_two_passes(
+    api: ApiServer, dask: FakeDask, world: World, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And as long as it asks for the same, the API server is left alone."""
+    monkeypatch.setattr(scaling, "POLL", timedelta(days=1))
+    world.apply(replicas=0, autoscale=AT_ONCE)
+    async with running():
+        await world.start_scheduler()
+        await looked(api)
+        before = len(api.asked(action.LIST, PODS))
+        await looked(api, times=9)
+        assert len(api.asked(action.LIST, PODS)) == before
+
+        dask.target, dask.tasks = 3, 30
+        await world.has_workers(3)
+        await world.start_workers()
+        dask.target = dask.tasks = 0
+        await world.has_workers(0)
+    assert scaled_to(api) == [3, 0]
 
 
 async def test_who_does_not_ask_for_it_is_not_asked(api: ApiServer, world: World, running: Running) -> None:
