@@ -6,7 +6,6 @@ Every call is made without unpickling anything, as a client whose Dask is of ano
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 import distributed
@@ -42,6 +41,15 @@ def begin(local: LocalDask, worker: Any, name: str) -> Any:
     return local.client.submit(task, name, key=name, workers=[worker.address], allow_other_workers=True)
 
 
+def _plain(value: object) -> bool:
+    """Whether nothing in it would have to be unpickled. JSON's types aren't enough: keys of metrics are tuples."""
+    if isinstance(value, dict):
+        return all(_plain(part) for pair in value.items() for part in pair)
+    if isinstance(value, list | tuple):
+        return all(_plain(part) for part in value)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 async def test_answers_are_plain(local: LocalDask, remote: Any) -> None:
     worker, _ = await local.worker("pod-a"), await local.worker("pod-b")
     await local.hold()
@@ -55,7 +63,7 @@ async def test_answers_are_plain(local: LocalDask, remote: Any) -> None:
         await remote.retire_workers(workers=[worker.address]),
     ]
     for answer in answers:
-        assert json.loads(json.dumps(answer)) is not None
+        assert _plain(answer), answer
 
 
 async def test_retires_by_address_and_by_name_where_the_http_api_is_off(http: httpx.AsyncClient) -> None:
