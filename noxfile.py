@@ -43,8 +43,9 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)  # a part of the tests says nothing about coverage
         return
-    coverage = ("--cov", "--cov-branch", "--cov-report=term")
-    session.run("pytest", "tests", f"--ignore={VERSIONS}", "--numprocesses=auto", *coverage)
+    pytest = ("pytest", "tests", f"--ignore={VERSIONS}", "--numprocesses=auto")
+    session.run(*pytest, "-m", "not very_many_cases", "--cov", "--cov-branch", "--cov-report=term")
+    session.run(*pytest, "-m", "very_many_cases", "--dist=worksteal")
     session.run("coverage", "report", f"--include={DOMAIN}", "--fail-under=90")
 
 
@@ -53,6 +54,13 @@ def versions(session: nox.Session) -> None:
     """Test against the oldest and the newest Dask; makes environments with them, once. Arguments go to pytest."""
     session.install("-e", ".[tests]")
     session.run("pytest", VERSIONS, "--numprocesses=2", *session.posargs)
+
+
+@nox.session
+def model(session: nox.Session) -> None:
+    """Explore larger worlds than the tests do: a quarter of an hour; `-- --long` takes hours, `-- --help`."""
+    session.install("-e", ".[tests]")
+    session.run("python", "-m", "tests.model", "all-larger", *session.posargs)
 
 
 @nox.session

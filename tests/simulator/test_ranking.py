@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.simulator.comparison import compare, overall, summarize
 from tests.simulator.loads import drawn
 from tests.simulator.rules import Adaptive, DaskKubernetes, Operator
@@ -53,6 +55,7 @@ def ahead(summary: Summary) -> Claim:
     )
 
 
+@pytest.mark.very_many_cases
 def test_it_is_ahead_of_others_where_that_is_claimed() -> None:
     summaries = summarize(compare(drawn()))
     assert [summary.name for summary in summaries] == list(CLAIMS)

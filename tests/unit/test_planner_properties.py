@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,8 @@ from tests.unit.builders import (
 if TYPE_CHECKING:
     from dask_k8s_operator.domain.actions import Plan
     from dask_k8s_operator.domain.snapshot import Pod, SchedulerView
+
+pytestmark = pytest.mark.very_many_cases
 
 STRANGER = Worker("stranger", "tcp://192.0.2.1:1")
 
