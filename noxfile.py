@@ -58,7 +58,7 @@ def versions(session: nox.Session) -> None:
 
 @nox.session
 def model(session: nox.Session) -> None:
-    """Explore larger worlds than the tests do: a quarter of an hour; `-- --long` takes hours, `-- --help`."""
+    """Explore larger worlds than the tests do, and with `-- --long` the largest of all."""
     session.install("-e", ".[tests]")
     session.run("python", "-m", "tests.model", "all-larger", *session.posargs)
 

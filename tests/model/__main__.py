@@ -1,4 +1,4 @@
-"""`python -m tests.model`: explore a world as large as one has time for, and say how far it has come."""
+"""`python -m tests.model`: explore worlds as large as one has time for, and say how far it has come."""
 
 from __future__ import annotations
 
@@ -6,14 +6,39 @@ import sys
 from typing import Any
 
 import click
+from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.explore import explore
+from tests.model.walks import Walk, so_many
 from tests.model.world import Rules
+from tests.model.worlds import LARGER, LARGEST, named
 
-USER = ("scale", "delete", "put", "release", "submit", "kill")
+USER = ("scale", "delete", "put", "release", "submit", "kill", "edit", "freeze")
+WALKS, LONG_WALKS = 1_000, 20_000
 
 
-@click.command(context_settings={"show_default": True})
+@click.group(context_settings={"show_default": True})
+def main() -> None:
+    """Explore every order of events; exits with 1 and the events where a promise is broken."""
+
+
+@main.command()
+@click.option("--long", is_flag=True, help="The largest ones, too, and more walks.")
+def all_larger(*, long: bool) -> None:
+    """Explore worlds that take too long for the tests, and walk at random through one that is too large to explore."""
+    broken = False
+    for rules in (*LARGER, *(LARGEST if long else ())):
+        found = explore(rules, progress=_tell)
+        click.echo(f"{named(rules)}: {found}")
+        broken = broken or found.violation is not None
+    walks = LONG_WALKS if long else WALKS
+    run_state_machine_as_test(Walk, settings=so_many(walks))
+    click.echo(f"{walks} walks of up to 200 steps")
+    if broken:
+        sys.exit(1)
+
+
+@main.command()
 @click.option("--workers", default=4, help="At the beginning, and the most that users scale to.")
 @click.option("--keys", default=4, help="At the beginning, in every place, and the most at a time.")
 @click.option("--actions", default=3, help="How many things users do.")
@@ -30,10 +55,16 @@ USER = ("scale", "delete", "put", "release", "submit", "kill")
 @click.option("--hidden", is_flag=True, help="The first pod's worker can't be matched to it.")
 @click.option("--stranger", is_flag=True, help="The scheduler has a worker that belongs to no pod.")
 @click.option("--second", is_flag=True, help="Another operator makes one pass at any time.")
+@click.option("--copies", default=1, help="How many copies of each key there are at the beginning.")
+@click.option("--surge", default=1, help="The rollout's maxSurge (with --user edit).")
+@click.option("--unavailable", default=0, help="The rollout's maxUnavailable (with --user edit).")
+@click.option("--unreduced", is_flag=True, help="Take steps in every order, even where that can't matter.")
 @click.option("--most", type=int, help="Stop after so many states.")
-def main(*, user: tuple[str, ...], no_hook: bool, no_rpc: bool, most: int | None, **bounds: Any) -> None:
-    """Explore every order of events in a small world; exits with 1 and the events where a promise is broken."""
-    rules = Rules(**bounds, user=frozenset(user), hook=not no_hook, rpc=not no_rpc)
+def one(
+    *, unreduced: bool, user: tuple[str, ...], no_hook: bool, no_rpc: bool, most: int | None, **bounds: Any
+) -> None:
+    """Explore one kind of world."""
+    rules = Rules(**bounds, user=frozenset(user), hook=not no_hook, rpc=not no_rpc, reduced=not unreduced)
     found = explore(rules, most=most, progress=_tell)
     click.echo(str(found))
     if found.violation is not None:

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.model.canonical import canonical
+from tests.model.invariants import check_rollout
 from tests.model.liveness import Rest
 from tests.model.operators import ALONE, fault_steps, late_steps, operator_steps
+from tests.model.reductions import possible, reduced_steps
+from tests.model.scheduler import takes_no_time
 from tests.model.surroundings import hook_steps, natural_steps, time_passes, user_steps
-from tests.model.world import (
-    Budget,
-    Member,
-    Operator,
-    Phase,
-    Pod,
-    Process,
-    Rules,
-    Stage,
-    Status,
-    Violation,
-    World,
-    canonical,
-)
+from tests.model.world import Budget, Member, Operator, Phase, Pod, Process, Rules, Stage, Status, Violation, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from tests.model.surroundings import Step
+    from tests.model.scheduler import Step
 
 SECOND = 2
 """The number of an operator that is there for one pass only."""
@@ -44,6 +36,7 @@ class Found:
         steps: how many transitions between them.
         rounds: the most that it took to come to rest.
         seconds: how long the exploration took.
+        waiting: how many states it hasn't gone on from, because it was to stop.
         violation: what went wrong first, and the events that lead there; None if nothing did.
     """
 
@@ -51,11 +44,13 @@ class Found:
     steps: int
     rounds: int
     seconds: float
+    waiting: int = 0
     violation: Violation | None = None
     trace: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         told = f"{self.states} states, {self.steps} steps, at most {self.rounds} rounds to rest, {self.seconds:.1f} s"
+        told += f", and {self.waiting} states not gone on from" if self.waiting else ""
         return told if self.violation is None else "\n  ".join([f"{told}: {self.violation}", *self.trace])
 
 
@@ -64,13 +59,14 @@ def beginnings(rules: Rules) -> Iterator[World]:
     uids = range(1, rules.workers + 1)
     started = tuple(uid for uid in uids if uid <= rules.workers - rules.pending)
     operators = (Operator(ALONE), Operator(SECOND, passes=1)) if rules.second else (Operator(ALONE),)
-    for places in itertools.combinations_with_replacement(started, rules.keys if started else 0):
+    holders = list(itertools.combinations(started, min(rules.copies, len(started)))) if started else []
+    for places in itertools.combinations_with_replacement(holders, rules.keys if started else 0):
         yield World(
             replicas=rules.workers,
             rv=0,
-            status=Status(observed=True, entries=(), blocked="", live=rules.workers, ready=len(started)),
+            status=Status(()),
             pods=tuple(_pod(uid, started=uid in started, hidden=rules.hidden and uid == 1) for uid in uids),
-            keys=tuple((place,) for place in places),
+            keys=places,
             tasks=(),
             calls=(),
             operators=operators,
@@ -82,6 +78,11 @@ def beginnings(rules: Rules) -> Iterator[World]:
 
 
 def steps(world: World, rules: Rules) -> Iterator[Step]:
+    """What may happen next; where that can be done, without those that another order of the same steps makes up for."""
+    return reduced_steps(world, rules) if possible(rules) else all_steps(world, rules)
+
+
+def all_steps(world: World, rules: Rules) -> Iterator[Step]:
     """Everything that may happen next."""
     yield from operator_steps(world, rules)
     yield from natural_steps(world, rules)
@@ -89,7 +90,7 @@ def steps(world: World, rules: Rules) -> Iterator[Step]:
     yield from user_steps(world, rules)
     yield from fault_steps(world, rules)
     yield from late_steps(world, rules)
-    if all(operator.stage is Stage.IDLE for operator in world.operators):
+    if all(operator.stage is Stage.IDLE for operator in world.operators) and not takes_no_time(world):
         # In the middle of a pass it makes no difference: its plan has been made, at one moment.
         yield "time passes", time_passes(world)
 
@@ -114,49 +115,64 @@ def explore(rules: Rules, *, most: int | None = None, progress: Callable[[int, i
     """
     begun = time.monotonic()
     rest = Rest(rules)
-    came_from: dict[int, tuple[int, str]] = {}
-    queue: deque[tuple[int, World]] = deque()
+    came_from: dict[int, int] = {}
+    first = {_key(world): world for world in beginnings(rules)}
+    queue = deque(first.items())
+    came_from.update(dict.fromkeys(first, 0))
     count = 0
-    for world in beginnings(rules):
-        key = hash(canonical(world))
-        came_from[key] = (0, f"at first: {_told(world)}")
-        queue.append((key, world))
     key, label = 0, ""
     try:
         while queue and (most is None or len(came_from) < most):
             key, world = queue.popleft()
+            check_rollout(world, rules)
             if quiet(world, rules):
                 label = "(left alone)"
                 rest.check(world)
             label = "(the next step)"
             for step, after in steps(world, rules):
                 count += 1
-                reached = hash(canonical(after))
-                if reached not in came_from:
-                    came_from[reached] = (key, step)
+                reached = _key(after)
+                # Whatever may follow where something is still to be seen, may follow where nothing is, too.
+                if reached not in came_from and not (after.unseen and _key(after._replace(unseen=False)) in came_from):
+                    came_from[reached] = key
                     queue.append((reached, after))
                     if progress is not None and len(came_from) % 10_000 == 0:
                         progress(len(came_from), len(queue))
                 label = f"(after {step})"
     except Violation as violation:
-        trace = (*_trace(came_from, key), label)
-        return Found(len(came_from), count, rest.longest, time.monotonic() - begun, violation, trace)
-    return Found(len(came_from), count, rest.longest, time.monotonic() - begun)
+        trace = (*_trace(came_from, key, first, rules), label)
+        waited = time.monotonic() - begun
+        return Found(len(came_from), count, rest.longest, waited, len(queue), violation, trace)
+    return Found(len(came_from), count, rest.longest, time.monotonic() - begun, len(queue))
 
 
-def _trace(came_from: dict[int, tuple[int, str]], key: int) -> list[str]:
-    labels = []
-    while key:
-        key, label = came_from[key]
-        labels.append(label)
-    return labels[::-1]
+def _trace(came_from: dict[int, int], key: int, first: dict[int, World], rules: Rules) -> Iterator[str]:
+    """What happened on the way to a state. Only who came from where is remembered, so it happens once more."""
+    keys = [key]
+    while came_from[keys[-1]]:
+        keys.append(came_from[keys[-1]])
+    world = first[keys.pop()]
+    yield f"at first: {_told(world)}"
+    for passed in reversed(keys):
+        step, world = next((step, after) for step, after in _so_far(steps(world, rules)) if _key(after) == passed)
+        yield step
+
+
+def _key(world: World) -> int:
+    return hash((world.unseen, canonical(world)))
+
+
+def _so_far(some: Iterable[Step]) -> Iterator[Step]:
+    """Steps until one is a violation."""
+    with contextlib.suppress(Violation):
+        yield from some
 
 
 def _told(world: World) -> str:
-    return f"{len(world.pods)} workers, keys on {[key[0] for key in world.keys]}"
+    return f"{len(world.pods)} workers, keys on {list(world.keys)}"
 
 
 def _pod(uid: int, *, started: bool, hidden: bool) -> Pod:
     if not started:
-        return Pod(uid, "", None, Process.NONE, Phase.PENDING, Member.NO)
+        return Pod(uid, "", None, Process.UP, Phase.PENDING, Member.NO)
     return Pod(uid, "", None, Process.UP, Phase.STARTED, Member.RUNNING, hidden=hidden)

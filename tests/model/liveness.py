@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.model.canonical import canonical
 from tests.model.operators import late_steps, operator_steps
 from tests.model.surroundings import hook_steps, natural_steps, time_passes
-from tests.model.world import Member, Operator, Phase, Rules, Stage, Violation, World, canonical
+from tests.model.world import Member, Operator, Phase, Rules, Stage, Violation, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.model.surroundings import Step
+    from tests.model.scheduler import Step
 
 ROUNDS = 30
 """How many rounds it may take: in each, time passes, and the operator makes passes until there is nothing to do."""
 
 PASSES = 12
-"""How many passes in a row may each change something though no time passes."""
+"""How many passes in a row may each change something though no time passes; as many again for each worker of an earlier
+template, since they are replaced one after the other."""
 
 _MOST_STEPS = 1000
 
@@ -43,7 +45,8 @@ class Rest:
             if key in self._fine:
                 break
             if key in seen:
-                for repeated in path[seen[key] :]:
+                # The first of them was as it was before anybody looked; it is the same as the last one but for that.
+                for repeated in (*path[seen[key] + 1 :], world):
                     self._check_good(repeated)
                 break
             seen[key] = rounds
@@ -61,14 +64,15 @@ class Rest:
         for _ in world.pods:
             world = self._exhausted(world, lambda w: hook_steps(w, rules), limit=1)
         world = self._settled(world)
-        for _ in range(PASSES):
+        passes = PASSES * (1 + sum(pod.template != world.template for pod in world.pods))
+        for _ in range(passes):
             before = canonical(world)
             for index in range(len(world.operators)):
                 world = self._pass(world, index)
             world = self._settled(world)
             if canonical(world) == before:
                 return world
-        raise Violation("stuck", f"no rest after {PASSES} passes in a row: {world}")
+        raise Violation("stuck", f"no rest after {passes} passes in a row: {world}")
 
     def _settled(self, world: World) -> World:
         rules = self._rules
@@ -104,14 +108,14 @@ class Rest:
         leaving = {entry.uid for entry in world.status.entries}
         stays = world.replicas
         if any(pod.hidden for pod in live):
-            stays = max(stays, len(live) if world.status.blocked else stays)
+            stays = max(stays, len(live) if world.blocked else stays)
         elif not world.replicas and not world.stranger and any(pod.uid in key for pod in live for key in world.keys):
             stays = 1
         if len(live) != stays:
             raise Violation("stuck", f"{len(live)} workers where {world.replicas} are wanted: {world}")
-        if len(live) > world.replicas and not world.status.blocked:
+        if len(live) > world.replicas and not world.blocked:
             raise Violation("stuck", f"no reason told for {len(live) - world.replicas} too many: {world}")
-        if len(live) <= world.replicas and world.status.blocked:
+        if len(live) <= world.replicas and world.blocked:
             raise Violation("stuck", f"told to be blocked, and isn't: {world}")
         if any(p.member is not Member.RUNNING and not (p.uid in leaving and p.member) for p in live):
             raise Violation("stuck", f"a worker that should work doesn't: {world}")

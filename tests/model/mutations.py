@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dask_k8s_operator.domain import handover, names, planner, status
+from dask_k8s_operator.domain.cluster import UpdateStrategy
 from dask_k8s_operator.domain.retirement import Holdings
 from dask_k8s_operator.domain.snapshot import Pod, Snapshot
-from tests.model import operators
+from tests.model import decisions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +92,7 @@ def names_pods_at_random(patch: pytest.MonkeyPatch) -> None:
         return [f"{cluster}-worker-random{next(numbers)}" for _ in range(count)]
 
     patch.setattr(names, "worker_names", worker_names)
-    patch.setattr(operators, "_decided", operators._decided_once)  # or the same sight would give the same names
+    patch.setattr(decisions, "_decided", decisions._decided_once)  # or the same sight would give the same names
 
 
 def does_not_drain(patch: pytest.MonkeyPatch) -> None:
@@ -112,6 +113,31 @@ def does_not_wait(patch: pytest.MonkeyPatch) -> None:
 def takes_retiring_workers_back(patch: pytest.MonkeyPatch) -> None:
     """A worker that takes no more tasks is counted as one that works."""
     patch.setattr(planner, "can_be_taken_back", lambda *_: True)
+
+
+def forgets_calls_of_the_last_process(patch: pytest.MonkeyPatch) -> None:
+    """What was asked for before a crash is taken for done."""
+    patch.setattr(planner, "under_way", lambda _, calls, *__: calls)
+
+
+def makes_too_many_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A rollout makes one worker more than it may."""
+    _other_bounds(patch, surge=1, unavailable=0)
+
+
+def replaces_too_many_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A rollout retires one worker more than it may."""
+    _other_bounds(patch, surge=0, unavailable=1)
+
+
+def _other_bounds(patch: pytest.MonkeyPatch, *, surge: int, unavailable: int) -> None:
+    bounds = UpdateStrategy.bounds
+
+    def more(strategy: UpdateStrategy, replicas: int) -> tuple[int, int]:
+        right = bounds(strategy, replicas)
+        return right[0] + surge, right[1] + unavailable
+
+    patch.setattr(UpdateStrategy, "bounds", more)
 
 
 def _also_deletable(patch: pytest.MonkeyPatch, wrongly: Callable[[Holdings, Pod, Retiring | None], bool]) -> None:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import EXPLORED
 from tests.model import mutations
+from tests.model.decisions import forget_decisions
 from tests.model.explore import explore
-from tests.model.operators import forget_decisions
 from tests.model.world import Rules
+from tests.model.worlds import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +47,7 @@ CAUGHT = [
     (mutations.asks_while_a_call_is_under_way, SCALE, "asked twice"),
     (
         mutations.names_pods_at_random,
-        Rules(workers=1, keys=0, second=True, crashes=1, user=frozenset({"delete"})),
+        Rules(workers=1, keys=0, second=True, hook=False, rpc=False, user=frozenset({"delete"})),
         "too many",
     ),
     (
@@ -59,11 +61,20 @@ CAUGHT = [
         "ran twice",
     ),
     (mutations.does_not_wait, Rules(workers=1, keys=1), "spins"),
+    (
+        mutations.forgets_calls_of_the_last_process,
+        Rules(workers=2, keys=1, copies=2, rpc=False, crashes=1),
+        "lost",
+    ),
+    (mutations.makes_too_many_at_once, Rules(workers=2, keys=0, user=frozenset({"edit"})), "too many"),
+    (mutations.replaces_too_many_at_once, Rules(workers=2, keys=0, user=frozenset({"edit"})), "too few"),
     (mutations.takes_retiring_workers_back, Rules(workers=2, keys=1, actions=2), "stuck"),
 ]
 
-MOST = 100_000
-"""States that are looked at before a mutation counts as not noticed."""
+MOST = 20_000
+"""States that are looked at of a world; mistakes are seen long before."""
+
+pytestmark = pytest.mark.very_many_cases
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +82,13 @@ def _planner_that_changes() -> Iterator[None]:
     forget_decisions()
     yield
     forget_decisions()
+
+
+@pytest.mark.parametrize("rules", dict.fromkeys(rules for _, rules, _ in CAUGHT), ids=named)
+def test_the_right_planner_is_not(rules: Rules, record_property: Callable[[str, object], None]) -> None:
+    found = explore(rules, most=MOST)
+    record_property(EXPLORED, str(found))
+    assert found.violation is None, str(found)
 
 
 @pytest.mark.parametrize(("mutate", "rules", "kind"), CAUGHT, ids=lambda value: getattr(value, "__name__", ""))

@@ -23,9 +23,12 @@ class Violation(Exception):
 
 
 class Process(IntEnum):
-    """What a pod's worker process does, whatever the kubelet has reported of it."""
+    """What a pod's worker process does, whatever the kubelet has reported of it.
 
-    NONE = 0
+    There is none for a process that hasn't started: a starting one may register, be reported or get its signal at any
+    moment, and so may one that is yet to start, later.
+    """
+
     UP = 1
     LEFT = 2  # retired: it will exit by itself and never come back
 
@@ -46,6 +49,14 @@ class Member(IntEnum):
     CLOSING = 2
 
 
+class Frozen(IntEnum):
+    """Whether a worker's process stands still."""
+
+    NO = 0
+    YES = 1
+    SILENT = 2  # for so long that the scheduler misses its heartbeats
+
+
 class Outcome(IntEnum):
     """What became of one worker that a call names."""
 
@@ -53,6 +64,7 @@ class Outcome(IntEnum):
     OK = 1
     REFUSED = 2
     UNKNOWN = 3
+    THROUGH = 4  # every key has another copy, and the worker is about to be removed
 
 
 class Stage(StrEnum):
@@ -77,6 +89,8 @@ class Pod(NamedTuple):
         deleter: who asked for the deletion: "", "user", "operator", or "excused" for a deadline of the user's.
         hidden: its worker registers under a name and an address that don't tell the pod.
         alone: the operator has had its turn since the deletion was asked for.
+        template: the one that it was made from.
+        frozen: its worker's process stands still.
     """
 
     uid: int
@@ -90,6 +104,8 @@ class Pod(NamedTuple):
     deleter: str = ""
     hidden: bool = False
     alone: bool = False
+    template: int = 0
+    frozen: Frozen = Frozen.NO
 
 
 class Base(NamedTuple):
@@ -122,13 +138,9 @@ class Entry(NamedTuple):
 
 
 class Status(NamedTuple):
-    """What matters of a Cluster's status."""
+    """What matters of a Cluster's status: the rest is only told to people, and isn't written by itself here."""
 
-    observed: bool
     entries: tuple[Entry, ...]
-    blocked: str
-    live: int
-    ready: int
 
 
 class Target(NamedTuple):
@@ -170,8 +182,9 @@ class Action(NamedTuple):
         uids: of the pods concerned.
         name: of the pod to create.
         base: for a creation.
-        limit: for a creation, how many pods were wanted; for a deletion, the resourceVersion or -1 for none.
+        limit: for a creation, how many pods there may be; for a deletion, the resourceVersion or -1 for none.
         excused: uids whose data or tasks the user has given up.
+        template: for a creation.
     """
 
     kind: str
@@ -180,6 +193,7 @@ class Action(NamedTuple):
     base: Base | None = None
     limit: int = 0
     excused: tuple[int, ...] = ()
+    template: int = 0
 
 
 class Operator(NamedTuple):
@@ -220,6 +234,9 @@ class World(NamedTuple):
         keys: the holders of each key, sorted.
         tasks: where each runs; 0 for nowhere yet.
         late: creations whose request is still on its way though nobody awaits it.
+        template: of the two that users go back and forth between.
+        blocked: people are told why a scale-down doesn't go on, which each look works out anew.
+        unseen: something has happened that only the next look or time makes a difference to (`reductions`).
     """
 
     replicas: int
@@ -234,6 +251,9 @@ class World(NamedTuple):
     budget: Budget
     stranger: bool
     next_uid: int
+    template: int = 0
+    unseen: bool = False
+    blocked: bool = False
 
     def pod(self, uid: int) -> Pod | None:
         """The pod with this uid, if there is one still."""
@@ -243,8 +263,13 @@ class World(NamedTuple):
         return None
 
     def with_pod(self, pod: Pod) -> World:
-        """The world with a pod changed."""
-        return self._replace(pods=tuple(pod if other.uid == pod.uid else other for other in self.pods))
+        """The world with a pod changed.
+
+        One that is being deleted and whose worker has left is gone at once: no decision is about it any more.
+        """
+        gone = pod.deleter and (pod.process is Process.LEFT or pod.phase is Phase.FINISHED)
+        changed = ((() if gone else (pod,)) if other.uid == pod.uid else (other,) for other in self.pods)
+        return self._replace(pods=tuple(pod for some in changed for pod in some))
 
     def with_operator(self, operator: Operator) -> World:
         """The world with an operator changed."""
@@ -265,7 +290,7 @@ class Rules:
     Attributes:
         workers: how many at the beginning, and the most that users scale to.
         keys: the most keys at a time.
-        user: what users may do: scale, delete, put, release, submit, kill.
+        user: what users may do: scale, delete, put, release, submit, kill, edit (the template), freeze (a worker).
         hook: worker pods have a preStop hook.
         rpc: the scheduler's RPC port can be used.
         split: other things happen between the reads of one look.
@@ -274,7 +299,12 @@ class Rules:
         hidden: the first pod's worker can't be matched to it.
         stranger: the scheduler has a worker of somebody else's, too.
         pending: that many of the pods at the beginning have not started.
-        held: the numbers of copies of each key at the beginning.
+        second: there is another operator, which makes one pass.
+        tasks: the most at a time.
+        copies: of each key at the beginning.
+        surge: `maxSurge` of the rollout.
+        unavailable: `maxUnavailable` of the rollout.
+        reduced: steps whose order makes no difference are taken in one order only (`reductions`).
     """
 
     workers: int
@@ -293,93 +323,7 @@ class Rules:
     pending: int = 0
     second: bool = False
     tasks: int = 0
-
-
-def canonical(world: World) -> tuple[Any, ...]:
-    """What two worlds have in common exactly if they behave alike: names become ranks, versions "still the same"."""
-    order = {uid: rank for rank, uid in enumerate(_mentioned(world), start=1)}
-    order[STRANGER] = STRANGER
-    alive = {pod.uid: pod.rv for pod in world.pods}
-    busy = any(operator.stage is not Stage.IDLE for operator in world.operators) or bool(world.late)
-    taken = {pod.name: order[pod.uid] for pod in world.pods if pod.name}
-
-    def base(base: Base | None) -> Any:
-        if base is None or not all(uid in alive for uid in base.uids):
-            return None
-        return world.rv - base.rv, tuple(order[uid] for uid in base.uids), base.missing
-
-    def action(action: Action) -> Any:
-        if action.kind == "create":
-            return "create", taken.get(action.name), base(action.base) or action.name, action.limit
-        if action.kind == "delete":
-            still = action.limit < 0 or alive.get(action.uids[0]) == action.limit
-            return "delete", order[action.uids[0]] if action.uids[0] in alive else None, still, bool(action.excused)
-        return action.kind, tuple(order[u] for u in action.uids), tuple(order[u] for u in action.excused)
-
-    def seen(part: Any) -> Any:
-        return part.renamed(order, alive, world.rv) if hasattr(part, "renamed") else part
-
-    return (
-        world.replicas,
-        _renamed_status(world.status, order, alive),
-        tuple(
-            (order[p.uid], base(p.base) if busy else None, *p[3:6], p.restarted, p.deleter, p.hidden, p.alone)
-            for p in world.pods
-        ),
-        tuple(sorted(tuple(order[uid] for uid in key) for key in world.keys)),
-        tuple(sorted(order[uid] for uid in world.tasks)),
-        tuple(
-            sorted(
-                (
-                    c.owner if c.owner < HOOK else HOOK + order[c.owner - HOOK],
-                    c.kind,
-                    tuple((order[t.uid], *t[1:]) for t in c.targets),
-                    c.old,
-                )
-                for c in world.calls
-            )
-        ),
-        tuple(
-            (
-                o.stage,
-                tuple(seen(part) for part in o.seen),
-                o.rv == world.rv,
-                _renamed_status(o.status, order, alive) if o.status else None,
-                tuple(sorted(order[u] for u in o.settles)),
-                tuple(action(a) for a in o.actions),
-                tuple((a.kind, tuple(order[u] for u in a.uids), tuple(order[u] for u in a.listed)) for a in o.answers),
-                o.passes,
-            )
-            for o in world.operators
-        ),
-        tuple(action(a) for a in world.late),
-        world.budget,
-    )
-
-
-def _renamed_status(status: Status, order: dict[int, int], alive: dict[int, int]) -> Any:
-    entries = tuple(
-        (order[e.uid], *e[1:8], tuple(order[u] for u in e.peers) if all(u in alive or not u for u in e.peers) else None)
-        for e in status.entries
-    )
-    return status.observed, entries, status.blocked, status.live, status.ready
-
-
-def _mentioned(world: World) -> list[int]:
-    uids = {pod.uid for pod in world.pods}
-    uids.update(entry.uid for entry in world.status.entries)
-    for call in world.calls:
-        uids.update(target.uid for target in call.targets)
-    for operator in world.operators:
-        for part in operator.seen:
-            if hasattr(part, "uids"):
-                uids.update(part.uids())
-        uids.update(operator.settles)
-        for action in operator.actions:
-            uids.update(action.uids)
-        for answer in operator.answers:
-            uids.update(answer.uids)
-        if operator.status:
-            uids.update(entry.uid for entry in operator.status.entries)
-    uids.discard(STRANGER)
-    return sorted(uids)
+    copies: int = 1
+    surge: int = 1
+    unavailable: int = 0
+    reduced: bool = True
