@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 TARGET_DURATION = timedelta(seconds=5)
 """How soon Dask wants the work that there is to be done (`distributed.adaptive.target-duration`)."""
 
-PATIENCE = 0.5
+PATIENCE = 0.75
 """How soon the work is to be done once new workers have started, in parts of the time that they take to start.
 
 Dask's five seconds are for workers that start at once. Of those that take a minute, one for every five seconds of
 work would mostly start and stop. The larger this number, the fewer workers are made, and the longer people wait;
-`tests/simulator/tuning.py` tells how it and the next one were chosen.
+`tests/simulator/tuning.py` tells how it and the next three were chosen.
 """
 
-HOLD = 0.5
+HOLD = 0.75
 """For how long a falling target is held where the spec doesn't say, in parts of the time that a worker takes to start.
 
 The longer another takes to start, the longer it is worth while to keep one that has nothing to do.
 """
 
-SHORTEST_HOLD = timedelta(seconds=10)
+SHORTEST_HOLD = timedelta(seconds=3)
 
-LONGEST_HOLD = timedelta(seconds=300)
+LONGEST_HOLD = timedelta(seconds=150)
 
 LONGEST_STARTUP = timedelta(minutes=15)
 """What took longer waited for something, such as a node, that the next worker may not have to wait for."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 RULES: tuple[type[Rule], ...] = (Operator, DaskKubernetes, Adaptive)
 
+PEERS = (DaskKubernetes.name, Adaptive.name)
+"""Those that the operator's is compared with."""
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -40,12 +43,10 @@ class Summary:
 
     Attributes:
         name: of the kind.
-        oracle: worker-seconds that an oracle wastes; the mean.
         figures: by the rule's name; the mean.
     """
 
     name: str
-    oracle: float
     figures: dict[str, Figures]
 
 
@@ -72,7 +73,6 @@ def summarize(compared: Iterable[Compared]) -> list[Summary]:
     return [
         Summary(
             name,
-            fmean(one.best.wasted for one in every),
             {rule: mean(one.outcomes[rule].figures for one in every) for rule in every[0].outcomes},
         )
         for name, every in kinds.items()
@@ -83,9 +83,14 @@ def overall(summaries: list[Summary]) -> Summary:
     """The mean of all kinds, each of which counts as much as any other."""
     return Summary(
         "mean of all",
-        fmean(kind.oracle for kind in summaries),
         {rule: mean(kind.figures[rule] for kind in summaries) for rule in summaries[0].figures},
     )
+
+
+def is_ahead(summary: Summary, peer: str) -> bool:
+    """Whether the operator's rule wastes less than another, and people wait no longer."""
+    ours, theirs = summary.figures[Operator.name], summary.figures[peer]
+    return ours.wasted < theirs.wasted and ours.delay <= theirs.delay
 
 
 def mean(figures: Iterable[Figures]) -> Figures:

@@ -70,33 +70,18 @@ class Best:
 
     Attributes:
         done: when each job was done, by its place in the order of submission.
-        wasted: worker-seconds.
         workers: as in an `Outcome`.
     """
 
     done: dict[int, float]
-    wasted: float
     workers: list[tuple[float, int, int]]
 
 
 def best_possible(load: Load) -> Best:
-    """What can be had without any delay.
-
-    That has its price, too: a worker that isn't needed for a while is kept or made again, whatever costs less.
-    """
+    """What can be had without any delay."""
     world = World(replace(load, startup=(0.0, 0.0)))
     world.run(Oracle())
-    spare = 0.0
-    ends: list[float] = []  # of the last use of each worker that could be used again
-    for pod in world.pods:
-        free = [end for end in ends if end <= pod.created]
-        if free:
-            ends.remove(max(free))
-            spare += min(pod.created - max(free), load.mean_startup)
-        else:
-            spare += load.mean_startup
-        ends.append(_end(world, pod))
-    return Best(world.scheduler.done, spare + _unused(world), _over_time(world))
+    return Best(world.scheduler.done, _over_time(world))
 
 
 def run(load: Load, rule: Rule, best: Best) -> Outcome:

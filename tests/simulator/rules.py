@@ -27,7 +27,13 @@ class Operator(Rule):
     name = "this operator"
     every = LOOK_SECONDS
 
-    def __init__(self) -> None:
+    def __init__(self, window: timedelta | None = None) -> None:
+        """Begin without workers.
+
+        Args:
+            window: `scaleDown.stabilizationWindowSeconds`; None: it is left out.
+        """
+        self._window = window
         self._replicas = 0
         self._status: dict[str, Any] = {}
         self._seen: int | None = None
@@ -46,7 +52,7 @@ class Operator(Rule):
         threads = float(world.load.threads) if world.scheduler.workers else None
         memory = Memory.from_status(self._status).learn(force, threads)
         decision = decide(
-            Autoscale(minimum=0, maximum=world.load.maximum, up_window=timedelta(0), down_window=None),
+            Autoscale(minimum=0, maximum=world.load.maximum, up_window=timedelta(0), down_window=self._window),
             self._demand(world, memory.pace, threads),
             force,
             replicas=self._replicas,

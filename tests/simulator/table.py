@@ -7,7 +7,30 @@ from typing import TYPE_CHECKING
 from tests.simulator.comparison import overall
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.simulator.comparison import Summary
+    from tests.simulator.reliability import Ratios
+
+
+def reliability(
+    ratios: Mapping[tuple[str, str], Ratios], equal: Mapping[tuple[str, str], tuple[int, float] | None]
+) -> str:
+    """A Markdown table: how it stands on further draws, and with people waiting equally long."""
+    lines = [
+        "| load | beside | waste | delay | ahead in both | waste at no more delay |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for (kind, peer), found in ratios.items():
+        fair = equal.get((kind, peer))
+        last = "" if (kind, peer) not in equal else "never" if fair is None else f"{fair[1]:.0%} with {fair[0]} s"
+        both = f"{found.ahead} of {len(found.wasted)}"
+        lines.append(f"| {kind} | {peer} | {_range(found.wasted)} | {_range(found.delay)} | {both} | {last} |")
+    return "\n".join(lines)
+
+
+def _range(ratios: list[float]) -> str:
+    return f"{min(ratios):.0%} to {max(ratios):.0%}"
 
 
 def table(summaries: list[Summary]) -> str:
@@ -17,9 +40,9 @@ def table(summaries: list[Summary]) -> str:
         "|---|---|---:|---:|---:|---:|",
     ]
     for summary in (*summaries, overall(summaries)):
-        lines.append(f"| **{summary.name}** | an oracle | {summary.oracle:.0f} | 0 | | |")
-        lines += [
-            f"| | {rule} | {figures.wasted:.0f} | {figures.delay:.1f} | {figures.flaps:.0f} | {figures.rerun:.0f} |"
-            for rule, figures in summary.figures.items()
-        ]
+        name = f" **{summary.name}**"
+        for rule, found in summary.figures.items():
+            figures = f"{found.wasted:.0f} | {found.delay:.1f} | {found.flaps:.0f} | {found.rerun:.0f}"
+            lines.append(f"|{name} | {rule} | {figures} |")
+            name = ""
     return "\n".join(lines)

@@ -12,9 +12,10 @@ from tests.simulator.dask import Job, Task
 from tests.simulator.figures import best_possible, run
 from tests.simulator.loads import Load
 from tests.simulator.plot import draw
+from tests.simulator.reliability import WINDOWS, Ratios, at_equal_delay
 from tests.simulator.rules import Adaptive, DaskKubernetes, Operator
 from tests.simulator.simulation import Rule, World
-from tests.simulator.table import table
+from tests.simulator.table import reliability, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,19 +115,6 @@ def test_who_leaves_something_undone_gets_no_figures() -> None:
         run(by_hand, Scripted({}), best_possible(by_hand))
 
 
-@pytest.mark.parametrize(
-    ("gap", "wasted"),
-    [
-        (3.0, 4 * 10 + 4 * 3),  # kept
-        (500.0, 4 * 10 + 4 * 10),  # made again
-    ],
-)
-def test_an_oracle_keeps_a_worker_or_makes_it_again_by_what_costs_less(gap: float, wasted: float) -> None:
-    best = best_possible(load(job(4, 10.0), job(4, 10.0, at=10.0 + gap)))
-    assert best.done == {0: 10.0, 1: 20.0 + gap}
-    assert best.wasted == pytest.approx(wasted, abs=4 * 2 * 0.25)  # it looks four times a second
-
-
 def test_dask_kubernetes_goes_down_by_a_quarter_every_fifteen_seconds() -> None:
     by_hand = load(job(400, 1.0), startup=0.5)
     outcome = run(by_hand, DaskKubernetes(), best_possible(by_hand))
@@ -163,6 +151,25 @@ def test_who_goes_when_there_is_less_to_do_while_workers_start(
     assert len(world.scheduler.workers) == working
     assert len([pod for pod in world.live if pod.ready is None]) == starting
     assert world.scheduler.rerun == rerun
+
+
+def test_the_window_that_wastes_least_while_nobody_waits_longer() -> None:
+    """After one job, each second of it is wasted. Before a second one, a short one has people wait."""
+    once = at_equal_delay(compare([load(job(400, 0.5))]))
+    assert once["by hand", "dask-kubernetes"] is not None
+    assert once["by hand", "dask-kubernetes"][0] == min(WINDOWS)
+    twice = at_equal_delay(compare([load(job(400, 0.5), job(400, 0.5, at=40.0))]))
+    assert twice["by hand", "dask-kubernetes"] is not None
+    assert twice["by hand", "dask-kubernetes"][0] == 20
+
+
+def test_the_second_table_has_the_range_of_each_ratio() -> None:
+    ratios = {("f", "x"): Ratios([0.5, 0.75], [1.0, 1.5], ahead=1), ("g", "x"): Ratios([1.0], [0.9], ahead=0)}
+    told = reliability(ratios, {("f", "x"): (20, 0.6), ("g", "x"): None}).splitlines()[2:]
+    assert told == [
+        "| f | x | 50% to 75% | 100% to 150% | 1 of 2 | 60% with 20 s |",
+        "| g | x | 100% to 100% | 90% to 90% | 0 of 1 | never |",
+    ]
 
 
 def test_adaptive_lets_a_worker_go_at_the_third_look() -> None:

@@ -191,13 +191,13 @@ def test_the_same_answer_changes_nothing_that_is_remembered() -> None:
 @pytest.mark.parametrize(
     ("starting", "startup", "seconds"),
     [
-        ((), None, 10),
-        ((), 4, 10),
-        ((), 80, 40),
-        ((), 4000, 300),
+        ((), None, 3),
+        ((), 2, 3),
+        ((), 80, 60),
+        ((), 4000, 150),
         # It is known already that the image is slow.
-        ((100, 180), None, 90),
-        ((100,), 40, 50),
+        ((40, 100), None, 75),
+        ((100,), 40, 75),
     ],
 )
 def test_holds_for_a_part_of_how_long_a_worker_takes_to_start(
@@ -211,17 +211,17 @@ def test_holds_for_a_part_of_how_long_a_worker_takes_to_start(
 @pytest.mark.parametrize(
     ("demand", "force", "wanted"),
     [
-        # Four workers will have done it by the time that a fifth has started and worked for half as long.
+        # Four workers will have done it by the time that a fifth has started and worked for three quarters as long.
         (Demand(20, patient=12, lasting=4, threads=1), workforce(4), 4),
-        # They will have left one worker's work of 90 s, for three to do in 30 s.
+        # They will have left one worker's work of 105 s, for three to do in 45 s.
         (Demand(20, patient=12, lasting=5, threads=1), workforce(4), 7),
         (Demand(20, patient=6, lasting=5, threads=1), workforce(4), 6),
         (Demand(5, patient=12, lasting=5, threads=1), workforce(4), 5),
-        # Two have been starting for half of the time that it takes: they will work for 60 s each.
+        # Two have been starting for half of the time that it takes: they will work for 75 s each.
         (Demand(20, patient=12, lasting=6, threads=1), workforce(4, starting=(30, 30)), 8),
         # Late by a bit, they count. By so much, nobody can say.
         (Demand(20, patient=20, lasting=6, threads=1), workforce(4, starting=(119, 119)), 6),
-        (Demand(20, patient=20, lasting=6, threads=1), workforce(4, starting=(121, 121)), 12),
+        (Demand(20, patient=20, lasting=6, threads=1), workforce(4, starting=(121, 121)), 11),
         # Where the RPC port can't be asked.
         (Demand(20, threads=1), workforce(4), 20),
     ],

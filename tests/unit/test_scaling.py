@@ -224,7 +224,7 @@ def test_workers_that_have_not_registered_are_no_workforce_though_their_pods_are
     common: dict[str, Any] = {"replicas": 4, "autoscale": spec(), "status": pace}
     there = workers("abcd").workers
     assert written(decide(young, workload=Workload(demand, tasks=100, registered=there), **common)) is None
-    assert written(decide(young, workload=Workload(demand, tasks=100, registered=there[:2]), **common)) == 8
+    assert written(decide(young, workload=Workload(demand, tasks=100, registered=there[:2]), **common)) == 7
     assert written(decide(young, workload=Workload(demand, tasks=100), **common)) is None
 
 
