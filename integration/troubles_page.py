@@ -5,6 +5,7 @@ A test that sees something else fails. With `WRITE_TROUBLES=1` in the environmen
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from integration.bad_input_page import says_it_this_way
-from integration.kube import CLUSTERS
+from integration.kube import CLUSTERS, TooLate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,11 +49,18 @@ def check(section: str, kube: Kube, name: str, condition: str, *, words: Mapping
         _write(section, _shown(kube, name, condition, words))
     elif says_it_this_way(kube):
         there = _block(section)
+        shown = ""
 
         def same() -> bool:
-            return _shown(kube, name, condition, words) == there
+            nonlocal shown
+            shown = _shown(kube, name, condition, words)
+            return shown == there
 
-        kube.wait_for(f"{PAGE.name} ({_WRITE}=1 writes it) shows of {name} what kubectl does", same)
+        try:
+            kube.wait_for(f"{PAGE.name} ({_WRITE}=1 writes it) shows of {name} what kubectl does", same)
+        except TooLate as late:
+            difference = "\n".join(difflib.unified_diff(there.splitlines(), shown.splitlines(), PAGE.name, "kubectl"))
+            raise TooLate(f"{difference}\n{late}") from None
 
 
 def _shown(kube: Kube, name: str, condition: str, words: Mapping[str, str]) -> str:

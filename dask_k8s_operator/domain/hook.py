@@ -25,11 +25,12 @@ _SHELL = (
     # What the hook complains about is to be seen in the pod's status once the container has ended. So is that it began:
     # where it isn't, there was no shell (`domain.trouble.handover_trouble`).
     f't={TERMINATION_LOG}; [ -w $t ] && exec 2>$t && echo "{HANDOVER}" >&2; '
-    # Any process may be asked: what is no Python knows no such options, or no command 0.
-    "p=$(command -v python3 || command -v python) || "
-    'for e in /proc/[0-9]*/exe; do "$e" -I -c 0 >/dev/null 2>&1 && p=$e && break; done; '
-    f'[ "$p" ] || {{ echo "{NO_HANDOVER}no python3 or python on the PATH, and no process is one" >&2; exit 1; }}; '
-    'exec "$p" -I -c "$0" "$1"'
+    'p=$(command -v python3 || command -v python) && exec "$p" -I -c "$0" "$1"; '
+    # Any process may be asked: what is no Python knows no such options, or no command 0. Its program is held open: the
+    # process may end between the question and the start.
+    "for e in /proc/[0-9]*/exe; do { "
+    '/proc/self/fd/9 -I -c 0 >&2 && exec /proc/self/fd/9 -I -c "$0" "$1" 2>&8; } 8>&2 2>/dev/null 9<"$e"; done; '
+    f'echo "{NO_HANDOVER}no python3 or python on the PATH, and no process is one" >&2; exit 1'
 )
 
 

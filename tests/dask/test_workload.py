@@ -53,7 +53,7 @@ async def test_the_target_is_the_adaptive_one(local: LocalDask, http: httpx.Asyn
     work = await by_both(local).workload(Question(MINUTE))
     answer = (await http.get(local.base_url + "/api/v1/adaptive_target")).json()
     assert work.demand.target == answer["workers"] == 30, "300 tasks of half a second, as is assumed, in five seconds"
-    assert work.demand == Demand(target=30, patient=5, lasting=2, threads=None)
+    assert work.demand == Demand(target=30, patient=4, lasting=2, threads=None)
     assert work.tasks == 300
     del futures
 

@@ -18,7 +18,7 @@ FIRST = "2022.5.1"
 """The first with the HTTP API. It can be installed on every Python that the operator runs on."""
 
 ANSWERS_500 = "2025.7.0"
-"""The last that answers 500 to a retirement which has worked: some of the workers' metrics are no JSON.
+"""The last that may answer 500 to a retirement which has worked: some of the workers' metrics are no JSON.
 
 2022.5.1 doesn't yet have those, and since 2025.9.0 they are made JSON (`distributed.http.scheduler.api`).
 """
