@@ -93,7 +93,7 @@ async def test_retired_over_http(other: OtherDask, version: str) -> None:
     hold = other.holder()
     hold("hold")
     if version == ANSWERS_500:
-        with contextlib.suppress(SchedulerFailed):  # it is answered with 500 where the last heartbeat told of activities
+        with contextlib.suppress(SchedulerFailed):  # 500, where a heartbeat told of activities
             await other.operators.retire([a])
     else:
         assert await other.operators.retire([a]) == {a}
