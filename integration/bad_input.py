@@ -52,7 +52,8 @@ class Wrong:
 
 SPEC = ("spec",)
 SCHEDULER, WORKERS = (*SPEC, "scheduler"), (*SPEC, "workers")
-RETIREMENT = (*WORKERS, "retirement")
+RETIREMENT, AUTOSCALE = (*WORKERS, "retirement"), (*WORKERS, "autoscale")
+ROLLOUT, IDLE = (*WORKERS, "updateStrategy", "rollingUpdate"), (*SPEC, "idle")
 SERVICE = (*SCHEDULER, "service")
 META, S_META = (*WORKERS, "template", "metadata"), (*SCHEDULER, "template", "metadata")
 POD, S_POD = (*WORKERS, "template", "spec"), (*SCHEDULER, "template", "spec")
@@ -105,10 +106,42 @@ REFUSED = (
     Wrong("an end of retirements without a deadline", (*RETIREMENT, "onTimeout"), "Delete", "needs timeoutSeconds"),
     Wrong("a hundred thousand workers by demand", (*WORKERS, "autoscale"), {"maxReplicas": 100_000}, "equal to 10000"),
     Wrong(
-        "idleness for thousands of years",
-        (*SPEC, "idle"),
-        {"afterSeconds": 10**12},
-        "should be less than or equal to 2147483647",
+        "more workers by demand at least than at most",
+        AUTOSCALE,
+        {"minReplicas": 5, "maxReplicas": 2},
+        "minReplicas must not be more than maxReplicas",
+    ),
+    Wrong("no worker by demand at most", AUTOSCALE, {"maxReplicas": 0}, "should be greater than or equal to 1"),
+    Wrong("workers by demand without a maximum", AUTOSCALE, {"minReplicas": 1}, "maxReplicas: Required value"),
+    Wrong(
+        "a day's window for fewer workers",
+        AUTOSCALE,
+        {"maxReplicas": 2, "scaleDown": {"stabilizationWindowSeconds": 86_400}},
+        "should be less than or equal to 3600",
+    ),
+    Wrong("idleness for thousands of years", IDLE, {"afterSeconds": 10**12}, "less than or equal to 2147483647"),
+    Wrong("idleness at once", IDLE, {"afterSeconds": 0}, "should be greater than or equal to 1"),
+    Wrong(
+        "an unknown end of idleness",
+        IDLE,
+        {"afterSeconds": 60, "action": "Suspend"},
+        'supported values: "ScaleToZero", "Delete"',
+    ),
+    Wrong("yes for a suspension", (*SPEC, "suspend"), "yes", "must be of type boolean"),
+    Wrong(
+        "an unknown way to replace workers",
+        (*WORKERS, "updateStrategy"),
+        {"type": "Recreate"},
+        'supported values: "RollingUpdate", "OnDelete"',
+    ),
+    Wrong("a negative surge", ROLLOUT, {"maxSurge": -1}, "must be a whole number from 0 or a share"),
+    Wrong("half a percent of surge", ROLLOUT, {"maxSurge": "0.5%"}, "must be a whole number from 0 or a share"),
+    Wrong("a word for how many may be missing", ROLLOUT, {"maxUnavailable": "few"}, "must be a whole number from 0"),
+    Wrong(
+        "a rollout that could replace nothing",
+        ROLLOUT,
+        {"maxSurge": 0, "maxUnavailable": "0%"},
+        "must not both be 0",
     ),
     Wrong("a name that makes others too long", ("metadata", "name"), "d" * 46, "may have 45 characters at most"),
     Wrong("a name that begins with a digit", ("metadata", "name"), "4dask", "must begin with a letter"),
@@ -283,6 +316,12 @@ TOLD = (
         'restricted volume types (volume "a" uses restricted volume type "hostPath")',
     ),
     Wrong("another address for the Service", SERVICE, {"clusterIP": "10.9.9.9"}, "may not change once set"),
+    Wrong(
+        "a node's port out of range",
+        SERVICE,
+        {"type": "NodePort", "ports": [{"name": "tcp-comm", "port": 8786, "nodePort": 80}]},
+        "provided port is not in the valid range",
+    ),
     Wrong("an unknown affinity of sessions", SERVICE, {"sessionAffinity": "Nope"}, 'Unsupported value: "Nope"'),
     Wrong("a Service's port in capitals", SERVICE, {"ports": [{"name": "A", "port": 1}]}, 'Invalid value: "A"'),
 )

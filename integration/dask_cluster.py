@@ -80,6 +80,10 @@ class DaskCluster:
         """`kubectl scale`."""
         self.kube.scale(self.name, replicas)
 
+    def patch(self, spec: Manifest) -> None:
+        """Merge these fields into the Cluster's `spec`."""
+        self.kube.run("patch", CLUSTERS, self.name, "--type=merge", f"--patch={json.dumps({'spec': spec})}")
+
     def let_go_first(self, worker: str) -> None:
         """Make a worker the one that goes first, by its pod's deletion cost, whatever the scheduler proposes."""
         self.kube.run("annotate", "pod", worker, "controller.kubernetes.io/pod-deletion-cost=-1")

@@ -63,7 +63,7 @@ def test_an_operator_for_all_namespaces(unattended: Kube, images: Images) -> Non
 
 
 def _does_its_work(kubes: list[Kube], images: Images, operator: InstalledOperator) -> None:
-    """It scales a Cluster with its data, restores what is deleted, and needs no right in vain."""
+    """It scales a Cluster with its data, replaces its workers, restores what is deleted, and needs no right in vain."""
     for kube in kubes:
         cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=1)
         with cluster.client(images.dask) as agent:
@@ -76,9 +76,23 @@ def _does_its_work(kubes: list[Kube], images: Images, operator: InstalledOperato
             before = kube.get("service", "dask-scheduler")["metadata"]["uid"]
             kube.delete("service", "dask-scheduler", wait=True)
             kube.wait("the Service is there again", partial(_has_other_service, before=before))
+            workers = {worker["metadata"]["name"] for worker in cluster.workers()}
+            cluster.patch({"workers": {"template": {"metadata": {"annotations": {"example.com/team": "b"}}}}})
+            kube.wait("other workers", partial(_has_no_worker_of, cluster, workers))
+            cluster.patch({"workers": {"autoscale": {"minReplicas": 2, "maxReplicas": 2}}})
+            cluster.wait_settled(2)
+            kube.wait_for("Events tell of the Cluster", partial(_told, kube))
             assert agent.audit().intact, agent.audit()
     assert operator.refusals() == []
     assert operator.restarts() == 0
+
+
+def _has_no_worker_of(cluster: DaskCluster, old: set[str], objects: Objects) -> bool:
+    return not any(pod["metadata"]["name"] in old for pod in objects.pods(cluster=cluster.name, role="worker"))
+
+
+def _told(kube: Kube) -> bool:
+    return bool(kube.run("get", "events", "--field-selector=source=dask-operator", "--output=name"))
 
 
 def _has_other_service(objects: Objects, *, before: str) -> bool:

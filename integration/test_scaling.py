@@ -30,14 +30,15 @@ def test_six_lines_are_a_whole_cluster(kube: Kube, images: Images) -> None:
         }
     )
     cluster = DaskCluster(kube, "small")
+    kube.run("wait", "--for=condition=Ready", CLUSTERS, "small", "--timeout=120s")
     cluster.wait_settled(2)
     status = cluster.resource()["status"]
     assert status["scheduler"]["address"] == f"tcp://small-scheduler.{kube.namespace}.svc:8786"
-    assert all(c["status"] == "True" for c in status["conditions"] if c["type"] != "ScaleDownBlocked")
+    assert {c["type"] for c in status["conditions"] if c["status"] != "True"} == {"Retiring", "ScaleDownBlocked"}
 
     headers, row = (line.split() for line in kube.run("get", CLUSTERS).splitlines())
-    assert headers == ["NAME", "DESIRED", "READY", "UPDATED", "RETIRING", "SCHEDULER", "AGE"]
-    assert row[:6] == ["small", "2", "2", "2", "0", "Ready"]
+    assert headers == ["NAME", "DESIRED", "READY", "UPDATED", "RETIRING", "SCHEDULER", "STATE", "AGE"]
+    assert row[:7] == ["small", "2", "2", "2", "0", "Ready", "Running"]
     scale = json.loads(kube.run("get", "--raw", f"{API}/namespaces/{kube.namespace}/clusters/small/scale"))
     assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (2, 2)
     listed = kube.run("get", "pods", f"--selector={scale['status']['selector']}", "--output=name").split()

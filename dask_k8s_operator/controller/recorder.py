@@ -70,7 +70,7 @@ class Recorder:
             try:
                 await self._write(cluster, event, now)
             except KubernetesError as error:
-                logger.debug("%s/%s: an Event was lost: %s", cluster.namespace, cluster.name, error)
+                logger.info("%s/%s: an Event was lost: %s", cluster.namespace, cluster.name, error)
 
     async def _write(self, cluster: Cluster, event: Event, now: str) -> None:
         told = self._told.get((cluster.uid, event))
