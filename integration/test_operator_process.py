@@ -40,6 +40,7 @@ def test_killed_during_a_scale_down(unattended: Kube, images: Images, tmp_path: 
     with operator_process.running(unattended, tmp_path, "--scheduler-access=proxy") as first:
         cluster = DaskCluster(unattended, "dask").apply(images.dask, replicas=3)
         with cluster.client(images.dask) as agent:
+            agent.wait_for_workers(3)  # pods are ready before the scheduler knows them, and such go without being asked
             agent.hold(scattered=20, computed=20)
             cluster.scale(1)
             first.wait_logged(moment)
