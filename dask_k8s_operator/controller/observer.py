@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dask_k8s_operator.clients.kubernetes import Refused, Unavailable
 from dask_k8s_operator.clients.scheduler import SchedulerError
+from dask_k8s_operator.controller.workqueue import Outdated
 from dask_k8s_operator.domain import names
 from dask_k8s_operator.domain.cluster import Cluster, InvalidCluster
 from dask_k8s_operator.domain.planner import needs_scheduler
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from dask_k8s_operator.clients.access import Scheduler
     from dask_k8s_operator.clients.kubernetes import KubernetesClient, Manifest
+    from dask_k8s_operator.controller.generations import Generations
     from dask_k8s_operator.controller.keys import ClusterKey
     from dask_k8s_operator.controller.retirecalls import RetireCallRegister
     from dask_k8s_operator.domain.snapshot import RetireCalls
@@ -46,12 +48,14 @@ class Observer:
         kubernetes: KubernetesClient,
         scheduler: Callable[[ClusterKey], Scheduler],
         calls: RetireCallRegister,
+        generations: Generations,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._kubernetes = kubernetes
         self._scheduler = scheduler
         self._calls = calls
+        self._generations = generations
         self._clock = clock
 
     async def observe(self, key: ClusterKey) -> Snapshot | Unreadable | None:
@@ -59,6 +63,7 @@ class Observer:
 
         Raises:
             KubernetesError: the API server didn't give it all.
+            Outdated: it gave a spec that is older than what an event has told of.
         """
         child = names.scheduler_name(key.name)
         manifest, deployment, service, pods = await asyncio.gather(
@@ -69,6 +74,10 @@ class Observer:
         )
         if manifest is None:
             return None
+        meta = manifest["metadata"]
+        newer = self._generations.newer_than(key, uid=meta["uid"], generation=meta["generation"])
+        if newer is not None:
+            raise Outdated(f"the API server tells of generation {meta['generation']}, and has told of {newer}")
         try:
             cluster = Cluster.from_manifest(manifest)
         except InvalidCluster as error:

@@ -13,6 +13,7 @@ from dask_k8s_operator.clients.kubernetes import KubernetesClient, KubernetesErr
 from dask_k8s_operator.clients.scheduler import HttpTransport, SchedulerClient, http_client
 from dask_k8s_operator.clients.schedulerrpc import SchedulerRpc
 from dask_k8s_operator.controller.executor import Executor
+from dask_k8s_operator.controller.generations import Generations
 from dask_k8s_operator.controller.health import serve_health
 from dask_k8s_operator.controller.lookout import Lookout
 from dask_k8s_operator.controller.observer import Observer
@@ -75,12 +76,13 @@ class _Operator:
         self._kubernetes = kubernetes
         self._http = http
         self._queue: WorkQueue[ClusterKey] = WorkQueue()
+        self._generations = Generations()
         self._calls = RetireCallRegister(wake=self._queue.add)
         self._recorder = Recorder(kubernetes)
         self._lookout = Lookout(self._scheduler, wake=self._queue.add)
         self._reconciler = Reconciler(
             kubernetes,
-            Observer(kubernetes, self._scheduler, self._calls),
+            Observer(kubernetes, self._scheduler, self._calls, self._generations),
             Executor(kubernetes, self._scheduler, self._calls, self._recorder),
             self._calls,
             self._recorder,
@@ -112,7 +114,12 @@ class _Operator:
         """
         working = asyncio.create_task(work)
         watching = asyncio.create_task(
-            watch(lambda key, after: self._queue.add(key, after=after), namespaces=self._settings.namespaces, stop=stop)
+            watch(
+                lambda key, after: self._queue.add(key, after=after),
+                self._generations,
+                namespaces=self._settings.namespaces,
+                stop=stop,
+            )
         )
         stopping = asyncio.create_task(stop.wait())
         try:

@@ -62,7 +62,7 @@ class Reconciler:
             KubernetesError: the API server didn't answer or refused; to be tried again later.
             ExceptionGroup: of those, from several actions.
             WriteRefused: the API server refused a creation or a change.
-            Outdated: somebody else wrote since the Cluster was read.
+            Outdated: somebody else wrote since the Cluster was read, or it was read as it was before.
         """
         snapshot = await self._observer.observe(key)
         self._lookout.expect(key, expectation(snapshot) if isinstance(snapshot, Snapshot) else None)

@@ -14,6 +14,8 @@ from dask_k8s_operator.domain import names
 if TYPE_CHECKING:
     import asyncio
 
+    from dask_k8s_operator.controller.generations import Generations
+
 Wake = Callable[[ClusterKey, float], None]
 
 SETTLE_SECONDS = 0.05
@@ -23,7 +25,7 @@ WATCH_SECONDS = 300
 """After this long a watch is opened anew: one that went silent without an error is noticed."""
 
 
-async def watch(wake: Wake, *, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:
+async def watch(wake: Wake, generations: Generations, *, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:
     """Watch Clusters and what belongs to them until cancelled.
 
     Only `on.event` handlers are used: they write nothing to the resources, neither finalizers nor annotations
@@ -31,6 +33,7 @@ async def watch(wake: Wake, *, namespaces: tuple[str, ...], stop: asyncio.Event)
 
     Args:
         wake: called with the key of the Cluster that an event is about, and the seconds to wait for more events.
+        generations: is told what each event says of a Cluster's.
         namespaces: those to watch; empty: all.
         stop: set when a signal says that the process is to end: kopf takes SIGTERM and SIGINT for itself.
 
@@ -39,7 +42,7 @@ async def watch(wake: Wake, *, namespaces: tuple[str, ...], stop: asyncio.Event)
     """
     try:
         await kopf.operator(
-            registry=_registry(wake, stop),
+            registry=_registry(wake, generations, stop),
             settings=_settings(),
             standalone=True,
             clusterwide=not namespaces,
@@ -50,7 +53,7 @@ async def watch(wake: Wake, *, namespaces: tuple[str, ...], stop: asyncio.Event)
         raise ConfigurationError(f"the API server no longer takes the credentials {whose}: renew them") from error
 
 
-def _registry(wake: Wake, stop: asyncio.Event) -> kopf.OperatorRegistry:
+def _registry(wake: Wake, generations: Generations, stop: asyncio.Event) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(_log_in)
 
@@ -67,6 +70,7 @@ def _registry(wake: Wake, stop: asyncio.Event) -> kopf.OperatorRegistry:
         *, event: kopf.RawEvent, name: str, namespace: str | None, meta: kopf.Meta, **_: Any
     ) -> None:
         key = ClusterKey(str(namespace), name)
+        generations.tell(key, uid=meta["uid"], generation=meta["generation"])
         state = tuple(meta.get(field) for field in ("uid", "generation", "deletionTimestamp"))
         # Anything else that is modified is the status, by the operator itself. If that woke it, a status that says
         # something new about each try would start the next one at once, against the backoff.
@@ -75,6 +79,7 @@ def _registry(wake: Wake, stop: asyncio.Event) -> kopf.OperatorRegistry:
         seen[key] = state
         if event["type"] == "DELETED":
             del seen[key]
+            generations.forget(key)
 
     async def _child_changed(*, namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
         wake(ClusterKey(str(namespace), labels[names.LABEL_CLUSTER]), SETTLE_SECONDS)

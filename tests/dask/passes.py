@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dask_k8s_operator.clients.access import Scheduler
 from dask_k8s_operator.clients.schedulerrpc import SchedulerRpc
 from dask_k8s_operator.controller.executor import Executor
+from dask_k8s_operator.controller.generations import Generations
 from dask_k8s_operator.controller.keys import ClusterKey
 from dask_k8s_operator.controller.lookout import Lookout
 from dask_k8s_operator.controller.observer import Observer
@@ -57,7 +58,7 @@ class Passes:
         """Start another process of the operator, which knows nothing of the calls of the last one."""
         self.calls = RetireCallRegister(wake=lambda _: None)  # the scheduler goes on with those
         kubernetes = cast("KubernetesClient", self)
-        observer = Observer(kubernetes, self._scheduler, self.calls)
+        observer = Observer(kubernetes, self._scheduler, self.calls, Generations())
         recorder = Recorder(kubernetes)
         executor = Executor(kubernetes, self._scheduler, self.calls, recorder)
         lookout = Lookout(self._scheduler, wake=lambda _: None)

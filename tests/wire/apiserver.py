@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import itertools
 import json
 import re
@@ -60,6 +61,7 @@ class Fault:
         carried_out: whether they are carried out all the same.
         error: what they are answered; None: nothing, the connection breaks.
         times: with how many of them.
+        past: what they are answered instead of how it is.
         met: how many it went wrong with.
     """
 
@@ -67,6 +69,7 @@ class Fault:
     carried_out: bool
     error: KubernetesError | None
     times: float
+    past: Mapping[str, Any] | None = None
     met: int = 0
 
 
@@ -141,6 +144,15 @@ class ApiServer(KubernetesEmulator):
         """Break the connection at the next of these requests, which are not carried out."""
         return self._have(Fault(where, carried_out=False, error=None, times=times))
 
+    def tell_of_past(self, kind: resource, name: str, *, times: float = 1) -> Fault:
+        """Answer the next of the operator's reads of an object with how it is now, whatever will have changed."""
+        path, past = self.path_of(kind, name), copy.deepcopy(self.one(kind, name))
+
+        def where(request: Request) -> bool:
+            return request.method == method.GET and request.url.path == path and not from_test(request)
+
+        return self._have(Fault(where, carried_out=False, error=None, times=times, past=past))
+
     def recover(self) -> None:
         """Have nothing go wrong any more."""
         self._faults.clear()
@@ -213,6 +225,8 @@ class ApiServer(KubernetesEmulator):
             if fault is None:
                 return await self._carry_out(request)
             fault.met += 1
+            if fault.past is not None:
+                return json_response(fault.past)
             if fault.carried_out:
                 await self._carry_out(request)
             if fault.error is None:

@@ -59,6 +59,17 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "POLL", timedelta(seconds=0.1))
 
 
+async def test_a_cluster_that_is_read_as_it_was_is_read_again(api: ApiServer, world: World, running: Running) -> None:
+    """No further event would tell of the change that one has told of."""
+    world.apply(replicas=1)
+    async with running():
+        await world.ready(1)
+        past = api.tell_of_past(CLUSTERS, CLUSTER, times=4)
+        await world.scale(2)
+        await world.ready(2)
+    assert past.met == 4
+
+
 class TestConflicts:
     """Somebody else wrote since the Cluster was read."""
 
