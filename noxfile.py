@@ -13,11 +13,11 @@ nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "typecheck", "tests", "versions", "integration", "chaos"]
+nox.options.sessions = ["lint", "typecheck", "tests", "cases", "dask", "integration", "chaos"]
 
 CLUSTER = ("python", "-m", "integration.cluster")
 DOMAIN = "dask_k8s_operator/domain/*"
-VERSIONS = "tests/dask/versions"
+REAL_DASK = ("tests/dask", "tests/agent")
 
 
 @nox.session
@@ -38,22 +38,30 @@ def typecheck(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests that need pip packages alone; arguments (`-- -k NAME`) go to pytest."""
+    """Run the tests that need pip packages alone and take moments; arguments (`-- -k NAME`) go to pytest."""
     session.install("-e", ".[tests]")
     if session.posargs:
         session.run("pytest", *session.posargs)  # a part of the tests says nothing about coverage
         return
-    pytest = ("pytest", "tests", f"--ignore={VERSIONS}", "--numprocesses=auto")
-    session.run(*pytest, "-m", "not very_many_cases", "--cov", "--cov-branch", "--cov-report=term")
-    session.run(*pytest, "-m", "very_many_cases", "--dist=worksteal")
+    others = [f"--ignore={folder}" for folder in REAL_DASK]
+    coverage = ("--cov", "--cov-branch", "--cov-report=term")
+    session.run("pytest", "tests", *others, "--numprocesses=auto", "-m", "not very_many_cases", *coverage)
     session.run("coverage", "report", f"--include={DOMAIN}", "--fail-under=90")
 
 
 @nox.session
-def versions(session: nox.Session) -> None:
-    """Test against the oldest and the newest Dask; makes environments with them, once. Arguments go to pytest."""
+def cases(session: nox.Session) -> None:
+    """Run the tests that go through very many cases: the model checker, properties, the simulator."""
     session.install("-e", ".[tests]")
-    session.run("pytest", VERSIONS, "--numprocesses=2", *session.posargs)
+    which = session.posargs or ("tests", "--numprocesses=auto", "--dist=worksteal")
+    session.run("pytest", *which, "-m", "very_many_cases")
+
+
+@nox.session
+def dask(session: nox.Session) -> None:
+    """Run the tests against real Dask: this one, the oldest and the newest, in environments that it makes once."""
+    session.install("-e", ".[tests]")
+    session.run("pytest", *(session.posargs or (*REAL_DASK, "--numprocesses=2")))
 
 
 @nox.session

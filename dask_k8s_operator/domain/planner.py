@@ -23,7 +23,7 @@ from dask_k8s_operator.domain.suspension import suspend
 from dask_k8s_operator.domain.templates import ask_again_after, with_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from dask_k8s_operator.domain.snapshot import Pod, Snapshot
     from dask_k8s_operator.domain.templates import TemplateCheck
@@ -118,9 +118,7 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime, *
     departing = {pod.uid: pod for pod in snapshot.worker_pods if _departs(pod, snapshot, holdings)}
     known = [learn(e, snapshot.calls, now) for e in snapshot.cluster.retiring if e.uid in live or e.uid in departing]
     snapshot = replace(snapshot, calls=under_way(known, snapshot.calls, holdings, now))
-    remembered = {entry.uid for entry in known}
-    departures = [entry for entry in known if entry.uid in departing]
-    departures += [_entry(pod, holdings, now) for uid, pod in departing.items() if uid not in remembered]
+    departures = _departures(known, departing, holdings, now)
     entries = [entry for entry in known if entry.uid in live]
     staying = [pod for uid, pod in live.items() if uid not in {entry.uid for entry in entries}]
     resting = [pod for pod in snapshot.worker_pods if _rests(pod, snapshot.cluster, now)]
@@ -146,13 +144,7 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime, *
     deletions = [
         *(_delete(pod, "it has finished") for pod in _finished(snapshot) if pod not in resting),
         *(_delete(pod, f"{_why_goes(pod.uid, replaced)}, and {reason}") for pod, reason in choice.free),
-        *(
-            deletion
-            for entry in entries
-            if (
-                deletion := _delete_retiring(live[entry.uid], entry, holdings, snapshot.cluster, now, replaced=replaced)
-            )
-        ),
+        *_delete_confirmed(entries, live, holdings, snapshot.cluster, now, replaced=replaced),
     ]
     deleted = {deletion.uid for deletion in deletions}
     waiting = [entry for entry in entries if entry.uid not in deleted]
@@ -181,6 +173,29 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime, *
         ),
         requeue_after=POLL if entries or resting or heir or turnover.excess or rolling else RESYNC,
     )
+
+
+def _departures(
+    known: Iterable[Retiring], departing: Mapping[str, Pod], holdings: Holdings, now: datetime
+) -> list[Retiring]:
+    """Those that others delete: what is remembered of them, and new entries for the rest."""
+    remembered = [entry for entry in known if entry.uid in departing]
+    uids = {entry.uid for entry in remembered}
+    return remembered + [_entry(pod, holdings, now) for uid, pod in departing.items() if uid not in uids]
+
+
+def _delete_confirmed(
+    entries: Iterable[Retiring],
+    live: Mapping[str, Pod],
+    holdings: Holdings,
+    cluster: Cluster,
+    now: datetime,
+    *,
+    replaced: frozenset[str],
+) -> list[DeletePod]:
+    """The deletions of those that are done with."""
+    found = (_delete_retiring(live[entry.uid], entry, holdings, cluster, now, replaced=replaced) for entry in entries)
+    return [deletion for deletion in found if deletion]
 
 
 def _departs(pod: Pod, snapshot: Snapshot, holdings: Holdings) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a socket as standard input is for POSIX systems")
 
-# Echoes one connection after the other, as many as it is told, and ends with the status that it is told.
+# Echoes one connection after the other, as many as it is told, and ends at the next: those before have been passed on.
 _KUBECTL = """#!{python} -I
 import socket, sys
 if {connections} == 0:
@@ -35,6 +35,7 @@ for _ in range({connections}):
     while data := connection.recv(1000):
         connection.sendall(data.upper())
     connection.close()
+listener.accept()
 sys.exit(9)
 """
 SECONDS = 20.0
@@ -82,6 +83,7 @@ def test_connections_are_joined_until_kubectl_ends(tmp_path: Path, monkeypatch: 
     assert f"{provider.url} leads to dask-scheduler in team" in provider.process.stderr.readline()
     assert _ask(provider.url, b"one") == b"ONE"
     assert _ask(provider.url, b"x" * 1_000_000) == b"X" * 1_000_000
+    _ask(provider.url, b"")
     assert provider.process.wait(SECONDS) == 9
 
 

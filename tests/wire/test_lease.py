@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kmock import action
 
 from dask_k8s_operator.clients import lease
-from tests.wire.apiserver import LEASES, NAMESPACE, ApiServer
+from tests.wire.apiserver import LEASES, NAMESPACE, PODS, ApiServer
 
 if TYPE_CHECKING:
     import pytest
@@ -27,10 +27,10 @@ async def test_one_that_lost_the_lease_goes_on_when_it_has_it_again(
         await world.ready(1)
         outage = api.hang_up(lambda request: request.resource == LEASES, times=float("inf"))
         await api.until(lambda: "could not be renewed" in caplog.text, "it has stopped")
-        written, tried = len(api.asked(action.CREATE)), outage.met
+        written, tried = len(api.asked(action.CREATE, PODS)), outage.met
         await world.scale(3)
         await api.until(lambda: outage.met >= tried + 2, "it tries to lead again")
-        assert len(api.asked(action.CREATE)) == written
+        assert len(api.asked(action.CREATE, PODS)) == written
         api.recover()
         await world.ready(3)
     (found,) = api.all(LEASES)
