@@ -9,12 +9,18 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from dask_k8s_operator import __version__
 from dask_k8s_operator.settings import SchedulerAccess, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+LAST_SECONDS = 1.0
+"""How long what is left at the end may take to end."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "DASK_K8S_OPERATOR"})
@@ -112,10 +118,27 @@ def run(  # noqa: PLR0917 (click passes them by name)
             concurrency=concurrency,
             lease=_parse_lease(lease, own) if lease else None,
         )
-        asyncio.run(operator.run(settings))
+        _run(operator.run(settings))
     except (KubernetesError, OSError) as error:
         click.echo(f"dask-k8s-operator: {error}", err=True)
         sys.exit(1)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """As `asyncio.run`, which would wait for tasks that don't end though they are cancelled: watchers of kopf's may."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(main)
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=LAST_SECONDS))
+        # What is to be said of the run has been said; of what is left, the interpreter would complain as it ends.
+        loop.set_exception_handler(lambda *_: None)
+        if all(task.done() for task in left):
+            loop.close()
 
 
 def _parse_address(address: str) -> tuple[str, int]:

@@ -128,3 +128,15 @@ async def test_without_credentials_that_are_good_it_ends_in_words(api: ApiServer
         "the API server no longer takes the credentials of the kubeconfig or of the pod's service account: renew them"
     )
     assert f"dask-k8s-operator: {message}" in lines
+
+
+@pytest.mark.parametrize("verb", [action.LIST, action.WATCH])
+async def test_it_ends_where_it_may_not_watch_so_that_another_is_started(
+    verb: action, api: ApiServer, world: World, kubeconfig: Path
+) -> None:
+    """By an answer that isn't worth trying again. It waits for no task that doesn't end."""
+    world.apply(replicas=1)
+    api.refuse(lambda request: of(verb, PODS)(request) and "kopf" in request.headers["User-Agent"], 409)
+    async with operator(kubeconfig) as process:
+        _, lines = await process.end()
+    assert any("Watcher for pods" in line and "has failed" in line for line in lines)
