@@ -45,7 +45,7 @@ def tests(session: nox.Session) -> None:
         return
     others = [f"--ignore={folder}" for folder in REAL_DASK]
     coverage = ("--cov", "--cov-branch", "--cov-report=term")
-    session.run("pytest", "tests", *others, "--numprocesses=auto", "-m", "not very_many_cases", *coverage)
+    session.run("pytest", "tests", *others, "--numprocesses=4", "-m", "not very_many_cases", *coverage)
     session.run("coverage", "report", f"--include={DOMAIN}", "--fail-under=90")
 
 
