@@ -43,6 +43,7 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)  # a part of the tests says nothing about coverage
         return
+    # More side by side than most machines have processors for: some of them wait.
     others = [f"--ignore={folder}" for folder in REAL_DASK]
     coverage = ("--cov", "--cov-branch", "--cov-report=term")
     session.run("pytest", "tests", *others, "--numprocesses=4", "-m", "not very_many_cases", *coverage)

@@ -316,12 +316,6 @@ TOLD = (
         'restricted volume types (volume "a" uses restricted volume type "hostPath")',
     ),
     Wrong("another address for the Service", SERVICE, {"clusterIP": "10.9.9.9"}, "may not change once set"),
-    Wrong(
-        "a node's port out of range",
-        SERVICE,
-        {"type": "NodePort", "ports": [{"name": "tcp-comm", "port": 8786, "nodePort": 80}]},
-        "provided port is not in the valid range",
-    ),
     Wrong("an unknown affinity of sessions", SERVICE, {"sessionAffinity": "Nope"}, 'Unsupported value: "Nope"'),
     Wrong("a Service's port in capitals", SERVICE, {"ports": [{"name": "A", "port": 1}]}, 'Invalid value: "A"'),
 )
