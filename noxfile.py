@@ -46,7 +46,8 @@ def tests(session: nox.Session) -> None:
     # More side by side than most machines have processors for: some of them wait.
     others = [f"--ignore={folder}" for folder in REAL_DASK]
     coverage = ("--cov", "--cov-branch", "--cov-report=term")
-    session.run("pytest", "tests", *others, "--numprocesses=4", "-m", "not very_many_cases", *coverage)
+    side_by_side = ("--numprocesses=4", "--dist=worksteal")
+    session.run("pytest", "tests", *others, *side_by_side, "-m", "not very_many_cases", *coverage)
     session.run("coverage", "report", f"--include={DOMAIN}", "--fail-under=90")
 
 

@@ -26,7 +26,7 @@ def test_one_that_ends_is_started_again_until_the_next(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as nursery:  # noqa: S603 (nothing in it comes from outside)
         assert nursery.stdin is not None
         assert nursery.stdout is not None
-        for log, ends in ((first, 2), (second, 1)):
+        for log, ends in ((first, 2), (second, 0)):
             print(log, "--version", sep="\t", file=nursery.stdin)
             assert nursery.stdout.readline() == "done\n"
             _wait_for_ends(log, ends)
