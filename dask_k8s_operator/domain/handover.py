@@ -117,6 +117,7 @@ def requests(
     now: datetime,
     *,
     leaving: frozenset[str] = frozenset(),
+    gone: frozenset[str] = frozenset(),
     replaced: frozenset[str] = frozenset(),
 ) -> Requests:
     """Work out what to ask the scheduler for.
@@ -140,19 +141,21 @@ def requests(
         holdings: who is registered, and what else the scheduler says.
         now: the time.
         leaving: uids of pods that somebody deletes: they can't wait until their tasks are done.
+        gone: uids of pods that are deleted right now: they take nobody's data.
         replaced: uids of pods that others, made from a later template, take the place of.
     """
     entries = list(entries)
     if (calls.in_flight & holdings.addresses) - (calls.stalled & holdings.silent):
         return Requests({}, ())
-    peers = digest(holdings.addresses - holdings.addresses_of(entry.uid for entry in entries))
+    heirs = holdings.addresses - holdings.addresses_of({*gone, *(entry.uid for entry in entries)})
+    peers = digest(heirs)
     due = [
         entry
         for entry in entries
         if not holdings.addresses_of([entry.uid]) & calls.in_flight
         and _is_due(entry, cluster.retirement, holdings, peers=peers, hurry=entry.uid in leaving, now=now)
     ]
-    if len(due) > 1 and holdings.addresses == holdings.addresses_of(entry.uid for entry in due):
+    if len(due) > 1 and not heirs:
         # All at once would all be refused. One has to take the data of the others; its own turn comes last.
         due = sorted(due, key=lambda entry: (entry.uid not in leaving, entry.drained is None))[:-1]
     draining = [e for e in due if e.uid not in leaving and _next_step(e, cluster, holdings) == "drain"]

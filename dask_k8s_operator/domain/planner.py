@@ -146,7 +146,7 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime, *
         *(_delete(pod, f"{_why_goes(pod.uid, replaced)}, and {reason}") for pod, reason in choice.free),
         *_delete_confirmed(entries, live, holdings, snapshot.cluster, now, replaced=replaced),
     ]
-    deleted = {deletion.uid for deletion in deletions}
+    deleted = frozenset(deletion.uid for deletion in deletions)
     waiting = [entry for entry in entries if entry.uid not in deleted]
     asking = requests(
         [*waiting, *departures],
@@ -155,6 +155,7 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime, *
         holdings,
         now,
         leaving=frozenset(departing),
+        gone=deleted,
         replaced=replaced,
     )
     entries = [asking.entries.get(entry.uid, entry) for entry in (*entries, *departures)]
