@@ -90,6 +90,7 @@ def test_what_was_wrong_before_there_was_a_rule_can_still_be_used(unattended: Ku
             "a container without a name",
             "two containers of one name",
             "a Service's port without a number",
+            "workers by demand without a maximum",
         }
         wrong = [w for w in bad_input.REFUSED if len(w.path) > 2 and "replicas" not in w.path and w.title not in never]
         base = manifest("dask", "dask:1", replicas=2)

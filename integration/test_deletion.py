@@ -120,6 +120,7 @@ def _make(kube: Kube, images: Images, *, replicas: int = 2) -> DaskCluster:
     """A Cluster named dask whose workers hold data, and which a client uses."""
     cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=replicas)
     with cluster.client(images.dask) as agent:
+        agent.wait_for_workers(replicas)
         agent.hold(scattered=20, computed=20)
     return cluster
 

@@ -126,6 +126,7 @@ def test_a_completed_worker_is_replaced(kube: Kube, images: Images, beside: tupl
     pod = {"containers": [{**container, "securityContext": locked} for container in containers]}
     cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=2, worker=pod)
     with cluster.client(images.dask) as agent:
+        agent.wait_for_workers(2)
         agent.hold(scattered=20, computed=20)
         victim = min(_names(cluster))
         _retire(agent, kube, victim)

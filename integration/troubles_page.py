@@ -54,13 +54,20 @@ def check(section: str, kube: Kube, name: str, condition: str, *, words: Mapping
         def same() -> bool:
             nonlocal shown
             shown = _shown(kube, name, condition, words)
-            return shown == there
+            return _without_repetitions(shown) == _without_repetitions(there)
 
         try:
             kube.wait_for(f"{PAGE.name} ({_WRITE}=1 writes it) shows of {name} what kubectl does", same)
         except TooLate as late:
             difference = "\n".join(difflib.unified_diff(there.splitlines(), shown.splitlines(), PAGE.name, "kubectl"))
             raise TooLate(f"{difference}\n{late}") from None
+
+
+def _without_repetitions(text: str) -> list[str]:
+    """Its lines, and each Event once: a kubelet puts one trouble into several words, which are left out here."""
+    lines = text.splitlines()
+    events = {line for line in lines if line.startswith("  Warning")}
+    return [line for line in lines if line not in events] + sorted(events)
 
 
 def _shown(kube: Kube, name: str, condition: str, words: Mapping[str, str]) -> str:
