@@ -43,9 +43,9 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)  # a part of the tests says nothing about coverage
         return
-    # More side by side than most machines have processors for: some of them wait.
     others = [f"--ignore={folder}" for folder in REAL_DASK]
     coverage = ("--cov", "--cov-branch", "--cov-report=term")
+    # More than most machines have processors for: some of them wait.
     side_by_side = ("--numprocesses=4", "--dist=worksteal")
     session.run("pytest", "tests", *others, *side_by_side, "-m", "not very_many_cases", *coverage)
     session.run("coverage", "report", f"--include={DOMAIN}", "--fail-under=90")

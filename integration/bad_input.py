@@ -104,7 +104,7 @@ REFUSED = (
         "labels that begin with dask.charmtx.com/ are the operator's",
     ),
     Wrong("an end of retirements without a deadline", (*RETIREMENT, "onTimeout"), "Delete", "needs timeoutSeconds"),
-    Wrong("a hundred thousand workers by demand", (*WORKERS, "autoscale"), {"maxReplicas": 100_000}, "equal to 10000"),
+    Wrong("a hundred thousand workers by demand", AUTOSCALE, {"maxReplicas": 100_000}, "equal to 10000"),
     Wrong(
         "more workers by demand at least than at most",
         AUTOSCALE,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from integration.dask_cluster import DaskCluster, manifest
-from integration.kube import CLUSTERS
 
 if TYPE_CHECKING:
     from integration.cluster.provider import Images
@@ -68,8 +66,7 @@ def test_with_a_deadline_what_is_held_goes(kube: Kube, images: Images) -> None:
 
 def suspend(cluster: DaskCluster, *, wanted: bool) -> None:
     """Set `spec.suspend`, as Kueue and people do."""
-    patch = json.dumps({"spec": {"suspend": wanted}})
-    cluster.kube.run("patch", CLUSTERS, cluster.name, "--type=merge", f"--patch={patch}")
+    cluster.patch({"suspend": wanted})
 
 
 def wait_suspended(cluster: DaskCluster) -> None:

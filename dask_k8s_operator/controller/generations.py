@@ -16,14 +16,21 @@ class Generations:
     """
 
     def __init__(self) -> None:
-        self._told: dict[ClusterKey, tuple[str, int]] = {}
+        self._told: dict[ClusterKey, tuple[str, int, str | None]] = {}
 
-    def tell(self, key: ClusterKey, *, uid: str, generation: int) -> None:
-        """Take what an event says. What it says counts even where an earlier one told of a later generation.
+    def tell(self, key: ClusterKey, *, uid: str, generation: int, deleted: str | None) -> bool:
+        """Take what an event says; gives whether the last one said something else.
 
-        A database that was restored goes back, too.
+        It counts even where that told of a later generation: a database that was restored goes back, too.
+
+        Args:
+            key: whom it is about.
+            uid: of the Cluster.
+            generation: of its spec.
+            deleted: since when it is being deleted, if it is.
         """
-        self._told[key] = (uid, generation)
+        before, self._told[key] = self._told.get(key), (uid, generation, deleted)
+        return before != self._told[key]
 
     def forget(self, key: ClusterKey) -> None:
         """The Cluster is gone."""
@@ -31,5 +38,5 @@ class Generations:
 
     def newer_than(self, key: ClusterKey, *, uid: str, generation: int) -> int | None:
         """The generation that an event has told of, where that is later than one that was read; otherwise None."""
-        told_uid, told = self._told.get(key, (uid, generation))
+        told_uid, told, _ = self._told.get(key, (uid, generation, None))
         return told if told_uid == uid and told > generation else None

@@ -61,8 +61,6 @@ def _registry(wake: Wake, generations: Generations, stop: asyncio.Event) -> kopf
     async def _stopping(**_: Any) -> None:
         stop.set()
 
-    seen: dict[ClusterKey, tuple[Any, ...]] = {}
-
     # Handlers return nothing: kopf would write a returned value to the status. They are coroutines: kopf runs
     # anything else in threads, and the queue belongs to the event loop.
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
@@ -70,15 +68,14 @@ def _registry(wake: Wake, generations: Generations, stop: asyncio.Event) -> kopf
         *, event: kopf.RawEvent, name: str, namespace: str | None, meta: kopf.Meta, **_: Any
     ) -> None:
         key = ClusterKey(str(namespace), name)
-        generations.tell(key, uid=meta["uid"], generation=meta["generation"])
-        state = tuple(meta.get(field) for field in ("uid", "generation", "deletionTimestamp"))
+        news = generations.tell(
+            key, uid=meta["uid"], generation=meta["generation"], deleted=meta.get("deletionTimestamp")
+        )
         # Anything else that is modified is the status, by the operator itself. If that woke it, a status that says
         # something new about each try would start the next one at once, against the backoff.
-        if event["type"] != "MODIFIED" or seen.get(key) != state:
+        if event["type"] != "MODIFIED" or news:
             wake(key, 0.0)
-        seen[key] = state
         if event["type"] == "DELETED":
-            del seen[key]
             generations.forget(key)
 
     async def _child_changed(*, namespace: str | None, labels: kopf.Labels, **_: Any) -> None:

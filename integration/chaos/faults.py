@@ -14,7 +14,7 @@ from integration.chaos import plan
 from integration.chaos.processes import container_id, send
 from integration.cluster.components import start_component, stop_component
 from integration.dask_cluster import is_terminating
-from integration.kube import CLUSTERS, OPERATOR_LABEL, KubectlError, TooLate
+from integration.kube import OPERATOR_LABEL, KubectlError, TooLate
 
 if TYPE_CHECKING:
     from integration.dask_cluster import DaskCluster
@@ -166,8 +166,7 @@ class Faults:
 
     def _change_template(self, value: int) -> str:
         change = {"metadata": {"annotations": {_TEMPLATE_ANNOTATION: str(value)}}}
-        patch = json.dumps({"spec": {"workers": {"template": change}}})
-        self._kube.run("patch", CLUSTERS, self._cluster.name, "--type=merge", f"--patch={patch}")
+        self._cluster.patch({"workers": {"template": change}})
         return f"change the workers' template: annotation {_TEMPLATE_ANNOTATION}={value}"
 
     def _api_answers(self) -> bool:

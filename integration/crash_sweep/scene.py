@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -172,8 +171,7 @@ class Scene:
 
     def _set_drain(self, seconds: int) -> None:
         if seconds != self._drain_seconds:
-            patch = json.dumps({"spec": {"workers": {"retirement": {"drainSeconds": seconds}}}})
-            self._cluster.kube.run("patch", CLUSTERS, self._cluster.name, "--type=merge", f"--patch={patch}")
+            self._cluster.patch({"workers": {"retirement": {"drainSeconds": seconds}}})
             self._drain_seconds = seconds
 
     def _begin_tasks(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from integration.autoscaling import (
 )
 from integration.dask_cluster import DaskCluster
 from integration.keda.installation import DEPLOYMENTS, NAMESPACE
-from integration.kube import CLUSTERS, Kube, overlay
+from integration.kube import Kube, overlay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,14 +58,7 @@ def test_a_scaled_object_is_told_of_and_not_fought(kube: Kube, images: Images) -
     define(kube)
     least = {f"{TRIGGER}/url": _target(kube), "/spec/minReplicaCount": 2}
     cluster = _apply(kube, images, "autoscaling-keda", least)
-    autoscale = {"minReplicas": 3, "maxReplicas": MAXIMUM}
-    kube.run(
-        "patch",
-        CLUSTERS,
-        NAME,
-        "--type=merge",
-        f"--patch={json.dumps({'spec': {'workers': {'autoscale': autoscale}}})}",
-    )
+    cluster.patch({"workers": {"autoscale": {"minReplicas": 3, "maxReplicas": MAXIMUM}}})
     told = cluster.wait_condition("Autoscaling", "False", containing=f"keda-hpa-{NAME}")
     assert told["reason"] == "HorizontalPodAutoscaler"
     cluster.wait_settled(2)

@@ -80,6 +80,11 @@ def of(verb: action, kind: resource) -> Callable[[Request], bool]:
     )
 
 
+def by_kopf(verb: action, kind: resource) -> Callable[[Request], bool]:
+    """The watcher's requests of one sort."""
+    return lambda request: of(verb, kind)(request) and "kopf" in request.headers["User-Agent"]
+
+
 def dry_run_of(kind: resource, role: str) -> Callable[[Request], bool]:
     """The operator's questions about objects of a kind and a role."""
     return lambda request: (
@@ -146,10 +151,10 @@ class ApiServer(KubernetesEmulator):
 
     def tell_of_past(self, kind: resource, name: str, *, times: float = 1) -> Fault:
         """Answer the next of the operator's reads of an object with how it is now, whatever will have changed."""
-        path, past = self.path_of(kind, name), copy.deepcopy(self.one(kind, name))
+        past = copy.deepcopy(self.one(kind, name))
 
         def where(request: Request) -> bool:
-            return request.method == method.GET and request.url.path == path and not from_test(request)
+            return of(action.FETCH, kind)(request) and request.name == name
 
         return self._have(Fault(where, carried_out=False, error=None, times=times, past=past))
 

@@ -15,7 +15,7 @@ from kmock import KubernetesError, Request, action
 from dask_k8s_operator.clients.connection import connect
 from dask_k8s_operator.clients.kubernetes import AlreadyExists, ConfigurationError, Conflict
 from dask_k8s_operator.domain import handover, planner
-from tests.wire.apiserver import CLUSTERS, DEPLOYMENTS, NAMESPACE, PODS, SERVICES, ApiServer, from_test, of
+from tests.wire.apiserver import CLUSTERS, DEPLOYMENTS, NAMESPACE, PODS, SERVICES, ApiServer, by_kopf, from_test, of
 from tests.wire.world import CLUSTER
 
 if TYPE_CHECKING:
@@ -39,11 +39,6 @@ def of_scheduler(call: str) -> Where:
         return request.url.path.endswith(f"/proxy/api/v1/{call}")
 
     return where
-
-
-def by_kopf(verb: action, kind: resource) -> Where:
-    """The watcher's requests of one sort."""
-    return lambda request: of(verb, kind)(request) and "kopf" in request.headers["User-Agent"]
 
 
 def anything(request: Request) -> bool:

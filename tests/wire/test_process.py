@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from kmock import action
 
-from tests.wire.apiserver import CLUSTERS, PODS, ApiServer, of
+from tests.wire.apiserver import CLUSTERS, PODS, ApiServer, by_kopf, of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -136,7 +136,7 @@ async def test_it_ends_where_it_may_not_watch_so_that_another_is_started(
 ) -> None:
     """By an answer that isn't worth trying again. It waits for no task that doesn't end."""
     world.apply(replicas=1)
-    api.refuse(lambda request: of(verb, PODS)(request) and "kopf" in request.headers["User-Agent"], 409)
+    api.refuse(by_kopf(verb, PODS), 409)
     async with operator(kubeconfig) as process:
         _, lines = await process.end()
     assert any("Watcher for pods" in line and "has failed" in line for line in lines)
