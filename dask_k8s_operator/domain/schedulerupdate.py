@@ -41,6 +41,7 @@ QUIET = timedelta(seconds=10)
 _Write = Apply | Repair | TakeOver
 
 _OTHERS = "others have changed fields that are the operator's"
+_NONE_RUNS = "and no scheduler runs that could hold anything"
 _UNREACHABLE = "SchedulerUnreachable"
 
 
@@ -52,18 +53,22 @@ class SchedulerUpdate:
         condition: how far it follows the spec.
         actions: what is to be written to its Deployment and its Service.
         no_tasks_since: since when it has had no tasks, to be remembered while its restart waits for that.
+        awaited: the uids of the pods that somebody is to delete first, to be remembered until it is replaced.
         again: when to look again.
     """
 
     condition: Condition
     actions: tuple[_Write, ...] = ()
     no_tasks_since: datetime | None = None
+    awaited: frozenset[str] = frozenset()
     again: timedelta | None = None
 
 
 def awaits_idleness(cluster: Cluster, deployment: Owned) -> bool:
     """Whether it depends on what the scheduler says of its tasks when it is replaced."""
     when_idle = cluster.scheduler_update is SchedulerStrategy.WHEN_IDLE
+    # The pod that was to be deleted may be gone, and the next one may have keys by now.
+    when_idle = when_idle or (cluster.scheduler_update is SchedulerStrategy.ON_DELETE and bool(_awaited(cluster)))
     return when_idle and deployment.ours and _why_due(cluster, deployment) is not None
 
 
@@ -116,15 +121,31 @@ def _follow(snapshot: Snapshot, found: Owned, now: datetime) -> SchedulerUpdate:
     if why is None:
         message = f"the scheduler is of revision {scheduler_revision(cluster)}"
         return SchedulerUpdate(Condition(CONDITION, "True", "UpToDate", message))
-    running = sorted(pod.name for pod in snapshot.scheduler_pods if may_hold_keys(pod, cluster))
+    running = [pod for pod in snapshot.scheduler_pods if may_hold_keys(pod, cluster)]
+    if cluster.scheduler_update is SchedulerStrategy.ON_DELETE:
+        return _follow_on_delete(snapshot, found, running, why, now)
     if not running:
-        return _apply(cluster, found, f"{why}, and no scheduler runs that could hold anything")
+        return _apply(cluster, found, f"{why}, {_NONE_RUNS}")
     if cluster.scheduler_update is SchedulerStrategy.RECREATE:
         return _apply(cluster, found, why)
-    if cluster.scheduler_update is SchedulerStrategy.ON_DELETE:
-        message = f"{why}: the scheduler is replaced once somebody deletes Pod {', '.join(running)}"
-        return SchedulerUpdate(Condition(CONDITION, "False", "WaitingForDeletion", message))
     return _follow_when_idle(snapshot, found, why, now)
+
+
+def _follow_on_delete(
+    snapshot: Snapshot, found: Owned, running: Sequence[Pod], why: str, now: datetime
+) -> SchedulerUpdate:
+    """Wait until the pod that ran when the change came is gone, even if nobody saw it go."""
+    awaited = _awaited(snapshot.cluster) or frozenset(pod.uid for pod in running)
+    still = sorted(pod.name for pod in running if pod.uid in awaited)
+    if still:
+        message = f"{why}: the scheduler is replaced once somebody deletes Pod {', '.join(still)}"
+        update = SchedulerUpdate(Condition(CONDITION, "False", "WaitingForDeletion", message))
+    elif not running:
+        update = _apply(snapshot.cluster, found, f"{why}, {_NONE_RUNS}")
+    else:
+        # The one in its place has been running for nobody knows how long.
+        update = _follow_when_idle(snapshot, found, f"{why}, and its pod was deleted", now)
+    return replace(update, awaited=awaited)
 
 
 def _follow_when_idle(snapshot: Snapshot, found: Owned, why: str, now: datetime) -> SchedulerUpdate:
@@ -143,7 +164,11 @@ def _follow_when_idle(snapshot: Snapshot, found: Owned, why: str, now: datetime)
     if now - since >= POLL:
         return replace(_apply(cluster, found, f"{why}, and the scheduler has no tasks"), no_tasks_since=since)
     message = f"{then}; it has none now, and is asked once more"
-    return SchedulerUpdate(Condition(CONDITION, "False", "WaitingForIdle", message), (), since, again=POLL)
+    return SchedulerUpdate(Condition(CONDITION, "False", "WaitingForIdle", message), no_tasks_since=since, again=POLL)
+
+
+def _awaited(cluster: Cluster) -> frozenset[str]:
+    return frozenset(cluster.status.get("scheduler", {}).get("awaitedPods", ()))
 
 
 def _why_due(cluster: Cluster, deployment: Owned) -> str | None:

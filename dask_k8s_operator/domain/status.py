@@ -114,6 +114,7 @@ def cluster_status(
             "revision": scheduler_revision(cluster),
             "firstRevision": first_scheduler_revision(cluster),
             **({} if update.no_tasks_since is None else {"noTasksSince": update.no_tasks_since.isoformat()}),
+            **({"awaitedPods": sorted(update.awaited)} if update.awaited else {}),
         },
         "workers": {
             "count": len(live),

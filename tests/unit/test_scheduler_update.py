@@ -169,6 +169,39 @@ class TestOtherStrategies:
         gone = [pod("scheduler", terminating=True), pod("next", started=False, ready=False)]
         assert applied(plan(follow(seen, decided, scheduler_pods=tuple(gone)), NOW)) == ["Deployment"]
 
+    def test_on_delete_misses_no_deletion(self) -> None:
+        """Its successor may be in use before anybody has looked."""
+        seen = changed(scheduler_update=ON_DELETE)
+        seen = follow(seen, plan(seen, NOW), scheduler_pods=(pod("next"),))
+        assert question(seen.cluster, made(), (), NOW) is not None
+        busy = plan(replace(seen, workload=work(2)), NOW)
+        message = f"{CHANGED}, and its pod was deleted: the scheduler restarts once it has no tasks; it has 2 tasks now"
+        assert condition(busy, "SchedulerUpdated") == ("False", "WaitingForIdle", message)
+        quiet = plan(follow(seen, busy, workload=work(0)), NOW)
+        idle = plan(follow(seen, quiet, workload=work(0)), at(5))
+        assert applied(idle) == ["Deployment"]
+        assert applied(quiet) == applied(busy) == []
+
+    def test_on_delete_remembers_for_what_while_a_write_has_to_wait(self) -> None:
+        """Its Deployment was written a moment ago; by its turn, the next scheduler may run."""
+        just_made = made(managedFields=[kept({}, seconds=0)])
+        seen = changed(scheduler_update=ON_DELETE, deployment=just_made)
+        seen = follow(seen, plan(seen, NOW), scheduler_pods=(pod("scheduler", terminating=True),))
+        waiting = plan(seen, NOW)
+        assert applied(waiting) == []
+        seen = follow(seen, waiting, scheduler_pods=(pod("next"),), workload=work(0))
+        assert condition(plan(seen, NOW), "SchedulerUpdated")[1] == "WaitingForIdle"
+
+    def test_on_delete_forgets_for_what_once_it_is_replaced(self) -> None:
+        seen = changed(scheduler_update=ON_DELETE)
+        decided = plan(seen, NOW)
+        assert decided.status is not None
+        assert decided.status["scheduler"]["awaitedPods"] == ["uid-scheduler"]
+        done = follow(seen, decided, deployment=made(seen.cluster))
+        again = plan(done, NOW)
+        assert again.status is not None
+        assert "awaitedPods" not in again.status["scheduler"]
+
 
 class TestNothingToLose:
     """A scheduler that nobody can have reached knows of no key: a mistake is put right by editing."""
