@@ -85,7 +85,7 @@ def integration(session: nox.Session) -> None:
         session.run(*CLUSTER, "up", "--yes")
         # Most of a test is waiting for pods, so more of them than there are processors run side by side. Those that
         # share something expensive are in one group (integration/conftest.py) and so in one process.
-        side_by_side = ("--numprocesses=3", "--dist=loadgroup")
+        side_by_side = ("--numprocesses=4", "--dist=loadgroup")
         pytest = (*CLUSTER, "run", "python", "-m", "pytest", "integration")
         session.run(*pytest, *side_by_side, *session.posargs)
         if not session.posargs:

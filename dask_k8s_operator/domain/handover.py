@@ -134,6 +134,9 @@ def requests(
     put it into, and it would stay `closing_gracefully`. What frees such a worker is to be retired again once somebody
     else can take its data.
 
+    While somebody deletes a pod, nobody else is asked for: its hook may be asking at any moment, and what others would
+    hand over might go to it, or count on its copies. Frozen ones are left out of this, too.
+
     Args:
         entries: the pods that are to go and can't be deleted yet.
         cluster: for `spec.workers.retirement`.
@@ -155,7 +158,11 @@ def requests(
         if not holdings.addresses_of([entry.uid]) & calls.in_flight
         and _is_due(entry, cluster.retirement, holdings, peers=peers, hurry=entry.uid in leaving, now=now)
     ]
-    if len(due) > 1 and not heirs:
+    awake = [entry for entry in entries if holdings.addresses_of([entry.uid]) - holdings.silent]
+    if hurried := [entry for entry in awake if entry.uid in leaving]:
+        takes = None if heirs else _taker(awake, leaving)
+        due = [entry for entry in due if entry in hurried and entry.uid != takes]
+    elif len(due) > 1 and not heirs:
         # All at once would all be refused. One has to take the data of the others; its own turn comes last.
         due = sorted(due, key=lambda entry: (entry.uid not in leaving, entry.drained is None))[:-1]
     draining = [e for e in due if e.uid not in leaving and _next_step(e, cluster, holdings) == "drain"]
@@ -168,6 +175,12 @@ def requests(
         {e.uid: e.asking(now=now, addresses=holdings.addresses_of([e.uid]), peers=peers) for e in asking},
         (make(addresses, _reason(asking, cluster, leaving=leaving, replaced=replaced)),),
     )
+
+
+def _taker(entries: Iterable[Retiring], leaving: frozenset[str]) -> str | None:
+    """Who of those that all go takes the data of the others: the same one at each look, whose own turn comes last."""
+    ranked = sorted(entries, key=lambda entry: (entry.drained is None, entry.uid not in leaving, entry.uid))
+    return ranked[-1].uid if len(ranked) > 1 else None
 
 
 def _reason(entries: list[Retiring], cluster: Cluster, *, leaving: frozenset[str], replaced: frozenset[str]) -> str:

@@ -75,7 +75,7 @@ def test_it_is_no_longer_drained() -> None:
 
 
 def test_those_too_many_are_drained_after_it() -> None:
-    """The data of both would be moving in two calls at once."""
+    """Its hook might ask at the same time, and data of the others would move to it."""
     seen = snapshot((*pods("abd"), LEAVING), replicas=2, scheduler=detailed("abcd"))
     first = plan(seen, NOW)
     assert first.actions == (Retire(addresses("c"), "c: somebody deletes the pod"),)
@@ -85,9 +85,23 @@ def test_those_too_many_are_drained_after_it() -> None:
     assert second.actions == (Drain(addresses("d"), "d: more workers than the 2 wanted"),)
 
 
-def test_without_rpc_one_call_names_both() -> None:
+def test_without_rpc_too() -> None:
     (action,) = decide((*pods("abd"), LEAVING), replicas=2, scheduler=workers("abcd")).actions
-    assert action == Retire(addresses("cd"), "c: somebody deletes the pod; d: more workers than the 2 wanted")
+    assert action == Retire(addresses("c"), "c: somebody deletes the pod")
+
+
+@pytest.mark.parametrize(("silent", "goes_on"), [("", False), ("c", True)])
+def test_while_it_is_refused_nobody_else_is_asked_for_unless_it_is_frozen(silent: str, *, goes_on: bool) -> None:
+    """What d counts on, a call of its hook might drop."""
+    refused = entry("c", asked=-1, refused=True, peers=peers(""))
+    decided = decide(
+        (pod("d"), LEAVING),
+        replicas=0,
+        scheduler=detailed("cd", silent=silent),
+        retiring=[entry("d", asked=-9000, drained=at(-8000)), refused],
+    )
+    drained = of_kind(Drain, decided.actions)
+    assert [action.addresses for action in drained] == ([addresses("d")] if goes_on else [])
 
 
 @pytest.mark.parametrize("scheduler", [workers("abc"), detailed("abc")])
@@ -141,7 +155,16 @@ def test_of_all_one_is_left_to_take_the_data_and_that_one_stays_anyway() -> None
 
 def test_if_all_leave_one_takes_the_data_of_the_others_first() -> None:
     all_leave = pods("abc", terminating=True)
-    assert len(asked(decide(all_leave, replicas=3, scheduler=workers("abc")))) == 2
+    assert asked(decide(all_leave, replicas=3, scheduler=workers("abc"))) == addresses("ab")
+
+
+def test_that_one_does_so_as_long_as_others_are_there() -> None:
+    """Else it would be asked for as soon as they are refused, while their hooks may be asking."""
+    refused = [entry(name, asked=-1, refused=True, peers=peers("")) for name in "ab"]
+    all_leave = pods("abc", terminating=True)
+    assert asked(decide(all_leave, replicas=3, scheduler=workers("abc"), retiring=refused)) == frozenset()
+    alone = decide(pods("c", terminating=True), replicas=3, scheduler=workers("c"))
+    assert asked(alone) == addresses("c")
 
 
 @pytest.mark.parametrize(("asked_at", "joined", "again"), [(-1, "", False), (-1, "b", True), (-6, "", True)])
