@@ -16,6 +16,7 @@ from dask_k8s_operator.domain.actions import (
     Create,
     DeleteCluster,
     DeletePod,
+    Drain,
     Plan,
     Repair,
     Retire,
@@ -49,7 +50,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 DOWN = Unreachable("the scheduler can't be reached")
 NOT_ASKED = NotAsked()
 
-AnAction = TypeVar("AnAction", Create, Apply, Repair, TakeOver, DeletePod, Retire, Scale, DeleteCluster)
+AnAction = TypeVar("AnAction", Create, Apply, Repair, TakeOver, DeletePod, Drain, Retire, Scale, DeleteCluster)
 
 
 def at(seconds: float) -> datetime:
