@@ -12,15 +12,17 @@ import pytest
 import yaml
 
 from deploy import crd
-from integration import bad_input
 from integration.bad_input_page import Met, check, told_by_kubectl
+from integration.bad_input_refused import REFUSED
+from integration.bad_input_stored import LIMITS, TOLD, UNABLE, UNABLE_NEW
 from integration.dask_cluster import DaskCluster, condition, manifest
 from integration.kube import CLUSTERS, KubectlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from integration.bad_input import Limit, Wrong
+    from integration.bad_input import Wrong
+    from integration.bad_input_stored import Limit
     from integration.cluster.provider import Images
     from integration.kube import Kube, Manifest, Objects
 
@@ -54,8 +56,8 @@ class Running:
 def test_what_is_refused_or_told_harms_nothing(kube: Kube, images: Images) -> None:
     with _running(kube, images) as running:
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            refused = list(threads.map(lambda wrong: _refused(running, wrong), bad_input.REFUSED))
-        told = [_told(running, wrong) for wrong in bad_input.TOLD]
+            refused = list(threads.map(lambda wrong: _refused(running, wrong), REFUSED))
+        told = [_told(running, wrong) for wrong in TOLD]
         _assert_events(kube, told)
         kube.apply(running.base)
         DaskCluster(kube, "dask").wait_condition("TemplateValid", "True")
@@ -66,15 +68,15 @@ def test_what_is_refused_or_told_harms_nothing(kube: Kube, images: Images) -> No
 def test_pods_that_cant_work_and_policies_harm_nothing(kube: Kube, images: Images) -> None:
     """New Clusters in trouble beside it while the one that runs gets into one trouble after the other."""
     with _running(kube, images) as running:
-        new = [_new(images, number, wrong) for number, wrong in enumerate(bad_input.UNABLE_NEW)]
+        new = [_new(images, number, wrong) for number, wrong in enumerate(UNABLE_NEW)]
         kube.apply(*new)
-        unable = [_unable(running, wrong) for wrong in bad_input.UNABLE]
+        unable = [_unable(running, wrong) for wrong in UNABLE]
         slow = [
             _condition_says(kube, cluster["metadata"]["name"], wrong)
-            for cluster, wrong in zip(new, bad_input.UNABLE_NEW, strict=True)
+            for cluster, wrong in zip(new, UNABLE_NEW, strict=True)
         ]
         kube.delete(CLUSTERS, *(cluster["metadata"]["name"] for cluster in new))
-        limits = [_limited(running, limit) for limit in bad_input.LIMITS]
+        limits = [_limited(running, limit) for limit in LIMITS]
         _assert_events(kube, [*unable, *slow, *limits])
     check("Told by SchedulerReady and WorkersReady", unable + slow, kube, IMAGE=images.dask)
     check("Told because of a policy of the namespace", limits, kube, IMAGE=images.dask)
@@ -92,7 +94,7 @@ def test_what_was_wrong_before_there_was_a_rule_can_still_be_used(unattended: Ku
             "a Service's port without a number",
             "workers by demand without a maximum",
         }
-        wrong = [w for w in bad_input.REFUSED if len(w.path) > 2 and "replicas" not in w.path and w.title not in never]
+        wrong = [w for w in REFUSED if len(w.path) > 2 and "replicas" not in w.path and w.title not in never]
         base = manifest("dask", "dask:1", replicas=2)
         clusters = [{**w.within(base), "apiVersion": f"{EARLIER}/v1alpha1"} for w in wrong]
         for number, cluster in enumerate(clusters):
