@@ -227,3 +227,10 @@ def condition(decided: Plan, kind: str) -> tuple[str, str, str]:
     assert decided.status is not None, "the status stays as it is"
     [found] = [c for c in decided.status["conditions"] if c["type"] == kind]
     return found["status"], found["reason"], found["message"]
+
+
+def times(decided: Plan, kind: str) -> str:
+    """When one condition of the status that is to be written changed."""
+    assert decided.status is not None, "the status stays as it is"
+    [time] = [c["lastTransitionTime"] for c in decided.status["conditions"] if c["type"] == kind]
+    return str(time)
