@@ -8,6 +8,7 @@ import copy
 import itertools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -15,17 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from aiohttp.web import json_response
-from kmock import KubernetesEmulator, KubernetesError, action, method, resource
+from kmock import KubernetesEmulator, KubernetesError, Request, action, method, resource
 
 from dask_k8s_operator.domain import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from aiohttp import web
-    from kmock import Request
 
     from tests.wire.dask import FakeDask
+
+Where = Callable[[Request], bool]
+"""Which requests are meant."""
 
 NAMESPACE = "science"
 PATIENCE_SECONDS = 20.0
@@ -65,7 +68,7 @@ class Fault:
         met: how many it went wrong with.
     """
 
-    where: Callable[[Request], bool]
+    where: Where
     carried_out: bool
     error: KubernetesError | None
     times: float
@@ -73,19 +76,23 @@ class Fault:
     met: int = 0
 
 
-def of(verb: action, kind: resource) -> Callable[[Request], bool]:
+def of(verb: action, kind: resource) -> Where:
     """The operator's own requests of one sort, dry runs left out."""
     return lambda request: (
         request.action == verb and request.resource == kind and not from_test(request) and not is_dry_run(request)
     )
 
 
-def by_kopf(verb: action, kind: resource) -> Callable[[Request], bool]:
+STATUS = of(action.UPDATE, CLUSTERS)
+"""The operator's writes of a Cluster's status."""
+
+
+def by_kopf(verb: action, kind: resource) -> Where:
     """The watcher's requests of one sort."""
     return lambda request: of(verb, kind)(request) and "kopf" in request.headers["User-Agent"]
 
 
-def dry_run_of(kind: resource, role: str) -> Callable[[Request], bool]:
+def dry_run_of(kind: resource, role: str) -> Where:
     """The operator's questions about objects of a kind and a role."""
     return lambda request: (
         is_dry_run(request)
@@ -135,17 +142,17 @@ class ApiServer(KubernetesEmulator):
 
     # What a test does to it.
 
-    def refuse(self, where: Callable[[Request], bool], status: int, message: str = "no", *, times: float = 1) -> Fault:
+    def refuse(self, where: Where, status: int, message: str = "no", *, times: float = 1) -> Fault:
         """Answer the next of these requests with an error, and don't carry them out."""
         return self._have(
             Fault(where, carried_out=False, error=KubernetesError(status, "Refused", message), times=times)
         )
 
-    def lose_answer(self, where: Callable[[Request], bool], *, times: float = 1) -> Fault:
+    def lose_answer(self, where: Where, *, times: float = 1) -> Fault:
         """Carry the next of these requests out, and break the connection instead of answering."""
         return self._have(Fault(where, carried_out=True, error=None, times=times))
 
-    def hang_up(self, where: Callable[[Request], bool], *, times: float = 1) -> Fault:
+    def hang_up(self, where: Where, *, times: float = 1) -> Fault:
         """Break the connection at the next of these requests, which are not carried out."""
         return self._have(Fault(where, carried_out=False, error=None, times=times))
 

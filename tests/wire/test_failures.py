@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 from kmock import KubernetesError, Request, action
 
 from dask_k8s_operator.clients.connection import connect
-from dask_k8s_operator.clients.kubernetes import AlreadyExists, ConfigurationError, Conflict
-from dask_k8s_operator.domain import handover, planner
-from tests.wire.apiserver import CLUSTERS, DEPLOYMENTS, NAMESPACE, PODS, SERVICES, ApiServer, by_kopf, from_test, of
+from dask_k8s_operator.clients.kubernetes import AlreadyExists, Conflict
+from tests.wire.apiserver import CLUSTERS, DEPLOYMENTS, NAMESPACE, PODS, SERVICES, STATUS, ApiServer, Where, of
 from tests.wire.world import CLUSTER
 
 if TYPE_CHECKING:
@@ -24,34 +20,7 @@ if TYPE_CHECKING:
     from kmock import resource
 
     from tests.wire.conftest import Running
-    from tests.wire.dask import FakeDask
     from tests.wire.world import World
-
-Where = Callable[[Request], bool]
-
-STATUS = of(action.UPDATE, CLUSTERS)
-
-
-def of_scheduler(call: str) -> Where:
-    """The operator's calls to the scheduler, through the API server."""
-
-    def where(request: Request) -> bool:
-        return request.url.path.endswith(f"/proxy/api/v1/{call}")
-
-    return where
-
-
-def anything(request: Request) -> bool:
-    """All that the operator asks for."""
-    return not from_test(request)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the scheduler looked at and asked again after a moment instead of seconds."""
-    monkeypatch.setattr(handover, "ASK_AGAIN", timedelta(seconds=0.2))
-    monkeypatch.setattr(handover, "GOES_ON", timedelta(seconds=0.2))
-    monkeypatch.setattr(planner, "POLL", timedelta(seconds=0.1))
 
 
 async def test_a_cluster_that_is_read_as_it_was_is_read_again(api: ApiServer, world: World, running: Running) -> None:
@@ -219,192 +188,3 @@ class TestRefusedCreations:
         async with running():
             await world.has_workers(3)
         assert len(api.asked(action.CREATE, PODS)) == 4
-
-
-@pytest.mark.usefixtures("impatient")
-class TestSchedulerTrouble:
-    """Nothing is lost by a scheduler that doesn't answer, and nobody is retired twice."""
-
-    async def test_a_lost_answer_to_a_retirement(
-        self, api: ApiServer, dask: FakeDask, world: World, running: Running
-    ) -> None:
-        fault = api.lose_answer(of_scheduler("retire_workers"))
-        world.apply(replicas=3)
-        async with running():
-            await world.ready(3)
-            await world.scale(1)
-            await world.has_workers(1)
-        assert fault.met == 1
-        assert [len(addresses) for addresses in dask.retired] == [2], "they are gone from its list"
-
-    async def test_a_retirement_that_was_not_carried_out_is_asked_for_again(
-        self, api: ApiServer, dask: FakeDask, world: World, running: Running
-    ) -> None:
-        fault = api.refuse(of_scheduler("retire_workers"), 500, times=2)
-        world.apply(replicas=2)
-        async with running():
-            await world.ready(2)
-            await world.scale(1)
-            await world.has_workers(1)
-        assert fault.met == 2
-        assert [len(addresses) for addresses in dask.retired] == [1]
-
-    @pytest.mark.parametrize("status", [500, 503, 404])
-    async def test_while_it_cant_be_asked_everybody_stays(
-        self, status: int, api: ApiServer, world: World, running: Running
-    ) -> None:
-        world.apply(replicas=2)
-        async with running():
-            before = await world.ready(2)
-            api.refuse(of_scheduler("get_workers"), status, "no endpoints available", times=float("inf"))
-            await world.scale(0)
-            await api.until(lambda: world.condition("ScaleDownBlocked")[0] == "True", "the condition says so")
-            assert "no endpoints available" in world.condition("ScaleDownBlocked")[2]
-            assert world.workers() == before
-            assert api.asked(action.DELETE) == []
-            api.recover()
-            await api.until(lambda: world.status["workers"]["retiring"], "goes on")
-
-    async def test_the_status_is_written_but_its_answer_gets_lost(
-        self, api: ApiServer, dask: FakeDask, world: World, running: Running
-    ) -> None:
-        """It says that the scheduler was asked, which it wasn't: it is, after a while."""
-        world.apply(replicas=2)
-        async with running():
-            await world.ready(2)
-            fault = api.lose_answer(STATUS)
-            await world.scale(1)
-            await world.has_workers(1)
-        assert fault.met == 1
-        assert [len(addresses) for addresses in dask.retired] == [1]
-
-    async def test_a_restart_in_the_middle_goes_on_from_the_status(
-        self, api: ApiServer, dask: FakeDask, world: World, running: Running
-    ) -> None:
-        world.apply(replicas=2)
-        dask.going_on.clear()  # for ever
-        async with running():
-            await world.ready(2)
-            await world.scale(1)
-            await api.until(lambda: dask.retired, "the scheduler is asked")
-        assert len(world.workers()) == 2
-        # The scheduler goes on, though nobody waits for its answer any more.
-        for address in dask.retired[0]:
-            del dask.workers[address]
-        async with running():
-            await world.has_workers(1)
-            await api.until(lambda: not world.status["workers"]["retiring"], "it is forgotten")
-        assert len(dask.retired) == 1
-        assert len(world.workers()) == len(dask.workers) == 1
-
-
-class TestWatches:
-    """Events are wake-ups; what is missed is found out."""
-
-    async def test_a_deletion_that_nobody_was_told_of_is_noticed_at_the_next_list(
-        self, api: ApiServer, world: World, running: Running
-    ) -> None:
-        world.apply(replicas=2)
-        async with running():
-            [gone, stays] = await world.ready(2)
-            made = len(api.asked(action.CREATE, PODS))
-            lists = len(api.asked(action.LIST, PODS))
-            world.lose_pod(gone)
-            assert len(api.asked(action.CREATE, PODS)) == made
-            await api.drop_watches(PODS)
-            after = await world.has_workers(2)
-        assert stays in after
-        assert len(api.asked(action.LIST, PODS)) > lists
-
-    @pytest.mark.parametrize("verb", [action.LIST, action.WATCH])
-    @pytest.mark.parametrize("how", ["answer 500", "hang up"])
-    async def test_it_watches_again(
-        self, how: str, verb: action, api: ApiServer, world: World, running: Running
-    ) -> None:
-        where = by_kopf(verb, PODS)
-        fault = api.hang_up(where) if how == "hang up" else api.refuse(where, 500)
-        world.apply(replicas=1)
-        async with running():
-            await world.ready(1)
-            watches = 2 if verb == action.WATCH else 1
-            await api.until(lambda: fault.met and len(api.asked(action.WATCH, PODS)) >= watches, "watches again")
-            await world.delete(PODS, world.workers()[0])
-            await world.has_workers(1)
-
-
-class TestCredentials:
-    """Tokens expire."""
-
-    async def test_a_new_token_is_taken_up(
-        self, api: ApiServer, world: World, running: Running, kubeconfig: Path
-    ) -> None:
-        def with_old_token(request: Request) -> bool:
-            return by_kopf(action.WATCH, PODS)(request) and request.headers["Authorization"] == "Bearer secret"
-
-        world.apply(replicas=1)
-        async with running():
-            await world.ready(1)
-            fault = api.refuse(with_old_token, 401, times=float("inf"))
-            renew_token(kubeconfig, "secret", "secret2")
-            await api.drop_watches(PODS)
-            await api.until(lambda: fault.met, "the old token is refused")
-            await world.delete(PODS, world.workers()[0])
-            await world.has_workers(1)
-
-    async def test_a_401_that_passes_is_tried_again(self, api: ApiServer, world: World, running: Running) -> None:
-        fault = api.refuse(of(action.FETCH, CLUSTERS), 401, times=2)
-        world.apply(replicas=1)
-        async with running():
-            await world.ready(1)
-        assert fault.met == 2
-
-    async def test_without_any_that_is_good_the_operator_ends_and_says_so(
-        self, api: ApiServer, running: Running
-    ) -> None:
-        """Then another one may be started, with new credentials."""
-
-        async def until_it_ends() -> None:
-            async with running() as operator:
-                api.refuse(by_kopf(action.WATCH, PODS), 401, times=float("inf"))
-                await api.drop_watches(PODS)
-                await asyncio.wait({operator}, timeout=20)
-
-        with pytest.raises(ConfigurationError, match="the API server no longer takes the credentials"):
-            await until_it_ends()
-
-
-async def test_readiness_tells_whether_the_api_server_answers(
-    api: ApiServer, running: Running, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    async with running(), aiohttp.ClientSession() as http:
-
-        async def probe(path: str) -> tuple[int, str]:
-            async with http.get(f"http://127.0.0.1:{health_port(caplog)}{path}") as answer:
-                return answer.status, await answer.text()
-
-        assert await probe("/readyz") == (200, "ok")
-        api.hang_up(anything, times=float("inf"))
-        status, text = await probe("/readyz")
-        assert status == 503
-        assert text.startswith("no answer from the API server to GET /apis/dask.charmtx.com/")
-        assert (await probe("/healthz")) == (200, "ok"), "a restart wouldn't help"
-        api.recover()
-        api.refuse(of(action.LIST, CLUSTERS), 403, "forbidden: User can't list Clusters")
-        assert await probe("/readyz") == (
-            503,
-            "can't read Clusters, apply the RBAC of deploy/: forbidden: User can't list Clusters",
-        )
-        assert await probe("/readyz") == (200, "ok")
-
-
-def renew_token(kubeconfig: Path, old: str, new: str) -> None:
-    """Write another token into the kubeconfig."""
-    kubeconfig.write_text(kubeconfig.read_text().replace(old, new))
-
-
-def health_port(caplog: pytest.LogCaptureFixture) -> int:
-    """Where the probes are served, by the log."""
-    [args] = [record.args for record in caplog.records if record.msg.startswith("health endpoints")]
-    assert isinstance(args, tuple)
-    return int(str(args[1]))
