@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_k8s_operator.domain.snapshot import Detail, Listed, Pod, Snapshot, Unreachable, match_workers
+from dask_k8s_operator.domain.matching import match_workers
+from dask_k8s_operator.domain.snapshot import Detail, Listed, Pod, Snapshot, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -15,8 +15,9 @@ from dask_k8s_operator.domain.autoscale import Memory, Workforce, decide
 from dask_k8s_operator.domain.cluster import IdleAction
 from dask_k8s_operator.domain.conditions import SUSPENDED, Condition
 from dask_k8s_operator.domain.idle import is_due, judge, sleeps, unused
+from dask_k8s_operator.domain.matching import match_workers
 from dask_k8s_operator.domain.schedulerupdate import awaits_idleness, no_tasks_since
-from dask_k8s_operator.domain.snapshot import NotAsked, Unreachable, match_workers
+from dask_k8s_operator.domain.snapshot import NotAsked, Unreachable
 from dask_k8s_operator.domain.workload import Question, Workload
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dask_k8s_operator.domain.snapshot import Owned, Pod, Worker, match_workers, owned_by
+from dask_k8s_operator.domain.matching import match_workers
+from dask_k8s_operator.domain.snapshot import Owned, Pod, Worker, owned_by
 from dask_k8s_operator.domain.trouble import Delay, Trouble
 from tests.unit.builders import address, finished, ip, pod
 
