@@ -20,6 +20,8 @@ DURATIONS = (5.0, 17.0, 60.0)
 
 MIB = 1 << 20
 
+pytestmark = pytest.mark.very_many_cases
+
 
 class Pretended:
     """A result that takes so much memory, by what it says itself."""

@@ -179,6 +179,7 @@ async def test_who_is_killed_is_followed_when_the_lease_has_run_out(server: ApiS
         assert second.begun is not None
 
 
+@pytest.mark.very_many_cases
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("later", [0.1, 0.45, 0.5, 0.6, 0.75, 1.5])
 @pytest.mark.parametrize("moment", [0.5, 1.015])
