@@ -112,7 +112,9 @@ def test_a_namespace_goes_though_workers_hold_data(kube: Kube, images: Images) -
     began = time.monotonic()
     kube.delete_namespace(wait=False)
     name = kube.namespace
-    kube.wait_for("the namespace is gone", lambda: _is_gone(kube, name), timeout=GRACE_SECONDS / 2)
+    kube.wait("its pods are gone", lambda objects: not objects.pods())
+    # Kubernetes' own controller may not look again before half the longest grace period of a pod is over.
+    kube.wait_for("the namespace is gone", lambda: _is_gone(kube, name), timeout=GRACE_SECONDS / 2 + 60)
     print(f"gone after {time.monotonic() - began:.0f} s")
 
 
