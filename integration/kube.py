@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from integration.cluster import existing
 from integration.cluster.paths import Paths
+from integration.reads import ReadError, list_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +28,14 @@ OPERATOR_LABEL = "app.kubernetes.io/name=dask-operator"
 _POLL_SECONDS = 0.25
 _COMMAND_SECONDS = 90.0
 _LOG_LINES = 60
-_WATCHED = f"{CLUSTERS},pods,deployments,services"
+_WATCHED = (
+    ("dask.charmtx.com/v1alpha1", "Cluster", "clusters"),
+    ("v1", "Pod", "pods"),
+    ("apps/v1", "Deployment", "deployments"),
+    ("v1", "Service", "services"),
+)
+"""What `Objects` consists of: group and version, kind, and the resource in the URL."""
+
 _ENFORCED_LABEL = "pod-security.kubernetes.io/enforce"
 
 _SECTIONS = {
@@ -146,7 +154,13 @@ class Kube:
 
     def objects(self) -> Objects:
         """Read what a Cluster consists of."""
-        return Objects(tuple(json.loads(self.run("get", _WATCHED, "--output=json"))["items"]))
+        found = []
+        for group_version, kind, resource in _WATCHED:
+            try:
+                found += list_objects(self.namespace, resource, group_version=group_version, kind=kind)
+            except ReadError as error:
+                raise KubectlError(["get", resource], str(error)) from error
+        return Objects(tuple(found))
 
     def scale(self, cluster: str, replicas: int) -> None:
         """Scale a Cluster as users do."""
