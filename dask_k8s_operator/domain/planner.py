@@ -64,6 +64,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     status = cluster_status(
         snapshot,
         retiring=workers.retiring,
+        ending=workers.ending,
         missing=workers.missing,
         blocked=blocked,
         suspension=suspension,
@@ -95,6 +96,7 @@ def needs_scheduler(cluster: Cluster, worker_pods: tuple[Pod, ...]) -> bool:
 class _WorkerPlan:
     actions: tuple[Action, ...]
     retiring: tuple[Retiring, ...]
+    ending: tuple[Retiring, ...]
     missing: int
     why_missing: str
     blocked: str | None
@@ -116,7 +118,9 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime, *
     rolling = is_rolling(snapshot.cluster, snapshot.worker_pods) and templates.of(names.ROLE_WORKER) is None
     live = {pod.uid: pod for pod in snapshot.worker_pods if pod.live}
     departing = {pod.uid: pod for pod in snapshot.worker_pods if _departs(pod, snapshot, holdings)}
-    known = [learn(e, snapshot.calls, now) for e in snapshot.cluster.retiring if e.uid in live or e.uid in departing]
+    ending = {pod.uid for pod in snapshot.worker_pods if pod.terminating} - departing.keys()
+    there = live.keys() | departing.keys() | ending
+    known = [learn(entry, snapshot.calls, now) for entry in snapshot.cluster.retiring if entry.uid in there]
     snapshot = replace(snapshot, calls=under_way(known, snapshot.calls, holdings, now))
     departures = _departures(known, departing, holdings, now)
     entries = [entry for entry in known if entry.uid in live]
@@ -163,6 +167,7 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime, *
     return _WorkerPlan(
         actions=(*deletions, *asking.actions),
         retiring=tuple(sorted(entries, key=lambda entry: entry.name)),
+        ending=tuple(entry for entry in known if entry.uid in ending and entry.asked is not None),
         why_missing=_why_missing(snapshot.cluster, heir=heir, rolling=rolling and len(staying) >= target),
         missing=max(turnover.wanted - len(taken_back) - len(resting), 0),
         blocked=why_blocked(

@@ -64,6 +64,7 @@ def cluster_status(
     snapshot: Snapshot,
     *,
     retiring: Sequence[Retiring],
+    ending: Sequence[Retiring],
     missing: int,
     blocked: Condition,
     suspension: Suspension,
@@ -77,6 +78,7 @@ def cluster_status(
     Args:
         snapshot: what was read.
         retiring: the pods that are to be remembered as on their way out.
+        ending: those of which it is remembered, until they are gone, that the scheduler has let their workers go.
         missing: how many workers are about to be created.
         blocked: whether a scale-down doesn't go on.
         suspension: how far the Cluster is suspended.
@@ -88,7 +90,7 @@ def cluster_status(
     cluster = snapshot.cluster
     live = [pod for pod in snapshot.worker_pods if pod.live]
     ready = sum(pod.ready for pod in live)
-    entries = [entry.to_status() for entry in retiring]
+    entries = [entry.to_status() for entry in sorted((*retiring, *ending), key=lambda entry: entry.name)]
     scheduler_ready = conditions.scheduler_ready(snapshot, templates, now=now)
     workers_ready = conditions.workers_ready(snapshot, ready=ready, missing=missing, templates=templates, now=now)
     told = [
@@ -100,7 +102,7 @@ def cluster_status(
         conditions.template_valid(snapshot, missing=missing, templates=templates),
         conditions.retiring(retiring),
         blocked,
-        conditions.handover_possible(snapshot, retiring),
+        conditions.handover_possible(snapshot, (*retiring, *ending)),
         *scaling.conditions,
         *([suspension.condition] if suspension.condition else []),
     ]

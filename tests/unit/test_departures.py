@@ -222,9 +222,25 @@ class TestTold:
         (pod("c", terminating=True, finished=True), DOWN),
     ],
 )
-def test_once_gone_from_the_list_it_is_forgotten(leaving: Pod, scheduler: Listed) -> None:
-    decided = decide((*pods("ab"), leaving), replicas=2, scheduler=scheduler, retiring=[entry("c", asked=-1)])
-    assert (remembered(decided), decided.actions) == ({}, ())
+def test_once_gone_from_the_list_it_is_forgotten_with_its_pod(leaving: Pod, scheduler: Listed) -> None:
+    seen = snapshot((*pods("ab"), leaving), replicas=2, scheduler=scheduler, retiring=[entry("c", asked=-1)])
+    ending = plan(seen, NOW)
+    assert (list(remembered(ending)), ending.actions) == (["c"], ())
+    assert condition(ending, "Retiring")[1] == "NobodyLeaves"
+    gone = plan(follow(seen, ending, worker_pods=pods("ab")), NOW)
+    assert (remembered(gone), gone.actions) == ({}, ())
+
+
+def test_where_the_operator_was_quicker_than_the_hook_nothing_is_wrong() -> None:
+    """On a busy node the worker may have left by the time its hook would begin."""
+    seen = snapshot((*pods("ab"), LEAVING), replicas=2, scheduler=workers("ab"), retiring=[entry("c", asked=-1)])
+    answered = plan(replace(seen, calls=RetireCalls(moved=addresses("c"))), NOW)
+    assert remembered(answered)["c"].moved
+    ended = replace(LEAVING, finished=True, handover_trouble="its preStop hook did not run")
+    seen = follow(seen, answered, worker_pods=(*pods("ab"), ended))
+    assert plan(seen, at(5)).status is None, "nothing new is to be told"
+    kept = replace(seen, cluster=replace(seen.cluster, retiring=()))
+    assert condition(plan(kept, at(5)), "HandoverPossible")[1] == "HookFailed", "as where nobody asked for it"
 
 
 def test_it_is_remembered_while_the_scheduler_does_not_answer() -> None:

@@ -50,6 +50,8 @@ def test_the_whole_way() -> None:
 
     going = (*pods("ab"), pod("c", terminating=True))
     gone = plan(follow(answering, left, calls=RetireCalls(), worker_pods=going), at(61))
+    assert (list(remembered(gone)), gone.actions) == (["c"], ())
+    gone = plan(follow(answering, gone, calls=RetireCalls(), worker_pods=pods("ab")), at(62))
     assert (remembered(gone), gone.actions) == ({}, ())
 
 
