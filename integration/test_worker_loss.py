@@ -142,10 +142,11 @@ def test_a_failed_worker_pod_is_replaced(kube: Kube, images: Images) -> None:
     with cluster.client(images.dask) as agent:
         agent.hold(scattered=0, computed=20)
         victim = min(_names(cluster))
-        uid = kube.get("pod", victim)["metadata"]["uid"]
         kube.run("patch", "pod", victim, "--patch", json.dumps({"spec": {"activeDeadlineSeconds": 1}}))
         kube.wait(f"{victim} is gone", partial(_is_gone, victim), timeout=180)
-        assert "DeadlineExceeded" in kube.run("get", "events", f"--field-selector=involvedObject.uid={uid}")
+        # Not by an Event of the kubelet's, which loses some of them on a busy node.
+        told = f"deleted {victim}: it has finished"
+        kube.wait_for("the operator has told why", lambda: told in kube.run("get", "events"))
         _is_whole_again(cluster, agent)
 
 
