@@ -35,7 +35,6 @@ LARGER = (
     Rules(workers=4, keys=4),
     Rules(workers=3, keys=2, crashes=1),
     Rules(workers=2, keys=1, user=_may("scale", "delete"), crashes=1),
-    Rules(workers=2, keys=1, user=_may("scale", "edit"), actions=2),
     Rules(workers=2, keys=1, faults=1, late=True),
 )
 
