@@ -1,6 +1,6 @@
 """Reads of the API server over one connection: what waits for a condition looks several times a second.
 
-A kubectl for each look takes a quarter of a second of a processor, which the pods that are waited for need.
+Starting a kubectl for each look takes processor time from the pods that are waited for.
 """
 
 from __future__ import annotations

@@ -158,13 +158,7 @@ def requests(
         if not holdings.addresses_of([entry.uid]) & calls.in_flight
         and _is_due(entry, cluster.retirement, holdings, peers=peers, hurry=entry.uid in leaving, now=now)
     ]
-    awake = [entry for entry in entries if holdings.addresses_of([entry.uid]) - holdings.silent]
-    if hurried := [entry for entry in awake if entry.uid in leaving]:
-        takes = None if heirs else _taker(awake, leaving)
-        due = [entry for entry in due if entry in hurried and entry.uid != takes]
-    elif len(due) > 1 and not heirs:
-        # All at once would all be refused. One has to take the data of the others; its own turn comes last.
-        due = sorted(due, key=lambda entry: (entry.uid not in leaving, entry.drained is None))[:-1]
+    due = _in_turn(due, entries, holdings, heirs=heirs, leaving=leaving)
     draining = [e for e in due if e.uid not in leaving and _next_step(e, cluster, holdings) == "drain"]
     retiring = [entry for entry in due if entry not in draining]
     make, asking = (Retire, retiring) if retiring else (Drain, draining)
@@ -175,6 +169,25 @@ def requests(
         {e.uid: e.asking(now=now, addresses=holdings.addresses_of([e.uid]), peers=peers) for e in asking},
         (make(addresses, _reason(asking, cluster, leaving=leaving, replaced=replaced)),),
     )
+
+
+def _in_turn(
+    due: list[Retiring],
+    entries: Iterable[Retiring],
+    holdings: Holdings,
+    *,
+    heirs: frozenset[str],
+    leaving: frozenset[str],
+) -> list[Retiring]:
+    """Who of those that are due is asked for first, as `requests` explains."""
+    awake = [entry for entry in entries if holdings.addresses_of([entry.uid]) - holdings.silent]
+    if hurried := [entry for entry in awake if entry.uid in leaving]:
+        takes = None if heirs else _taker(awake, leaving)
+        return [entry for entry in due if entry in hurried and entry.uid != takes]
+    if len(due) > 1 and not heirs:
+        # All at once would all be refused. One has to take the data of the others; its own turn comes last.
+        return sorted(due, key=lambda entry: (entry.uid not in leaving, entry.drained is None))[:-1]
+    return due
 
 
 def _taker(entries: Iterable[Retiring], leaving: frozenset[str]) -> str | None:

@@ -67,9 +67,9 @@ class SchedulerUpdate:
 def awaits_idleness(cluster: Cluster, deployment: Owned) -> bool:
     """Whether it depends on what the scheduler says of its tasks when it is replaced."""
     when_idle = cluster.scheduler_update is SchedulerStrategy.WHEN_IDLE
-    # The pod that was to be deleted may be gone, and the next one may have keys by now.
-    when_idle = when_idle or (cluster.scheduler_update is SchedulerStrategy.ON_DELETE and bool(_awaited(cluster)))
-    return when_idle and deployment.ours and _why_due(cluster, deployment) is not None
+    # With OnDelete, the pod that was to be deleted may be gone, and the next one may have keys by now.
+    successor = cluster.scheduler_update is SchedulerStrategy.ON_DELETE and bool(_awaited(cluster))
+    return (when_idle or successor) and deployment.ours and _why_due(cluster, deployment) is not None
 
 
 def no_tasks_since(cluster: Cluster) -> datetime | None:

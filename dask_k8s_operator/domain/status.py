@@ -78,7 +78,7 @@ def cluster_status(
     Args:
         snapshot: what was read.
         retiring: the pods that are to be remembered as on their way out.
-        ending: those of which it is remembered, until they are gone, that the scheduler has let their workers go.
+        ending: those that the scheduler was asked for and doesn't have any more, remembered until their pods are gone.
         missing: how many workers are about to be created.
         blocked: whether a scale-down doesn't go on.
         suspension: how far the Cluster is suspended.

@@ -14,7 +14,6 @@ from integration.crash_sweep import proxy as proxies
 from integration.crash_sweep.incidents import HeldOpen, Start, StruckAtStart, delay
 from integration.crash_sweep.kinds import RPC
 from integration.crash_sweep.operators import LEASE, Operators
-from integration.crash_sweep.polling import PolledKube
 from integration.crash_sweep.schedulerports import SchedulerPorts
 from integration.dask_cluster import DaskCluster
 from integration.kube import CLUSTERS, TooLate
@@ -231,13 +230,12 @@ def built(kube: Kube, image: str, name: str, folder: Path, access: Access) -> It
     ports = SchedulerPorts.at_random(name, kube.namespace) if access == "direct" else None
     with (
         proxies.running(ports) as proxy,
-        PolledKube(kube.namespace, proxy.upstream) as polled,
-        _removed_at_the_end(polled, name),
+        _removed_at_the_end(kube, name),
     ):
         kubeconfig = folder / "kubeconfig"
         proxies.write_kubeconfig(kubeconfig, server=proxy.url, namespace=kube.namespace)
         with Operators(kube.namespace, kubeconfig, folder, ports) as operators:
-            cluster = DaskCluster(polled, name).apply(image, replicas=BEFORE, worker=SHARED)
+            cluster = DaskCluster(kube, name).apply(image, replicas=BEFORE, worker=SHARED)
             with cluster.client(image) as agent:
                 yield Scene(cluster, agent, operators, proxy, access=access)
 

@@ -29,29 +29,28 @@ def fake_python(folder: Path, name: str) -> None:
     program.chmod(0o755)
 
 
+async def retires(command: list[str]) -> None:
+    """Run the hook by a command, and see that it has the worker of its pod retired."""
+    script = Script([listed("pod-a")], [retired(9000)])
+    async with script.served() as url, hook(url, command=command) as process:
+        assert await ended(process) == (0, "")
+    assert script.posted == [[9000]]
+
+
 @needs_sh
 @pytest.mark.parametrize("pythons", [["python"], ["python3"], ["python", "python3"]], ids="-".join)
 async def test_any_name_of_python_will_do(tmp_path: Path, pythons: Iterable[str]) -> None:
     shell, *arguments = without_operator()
     for name in pythons:
         fake_python(tmp_path, name)
-    command = ["env", f"PATH={tmp_path}", str(shutil.which(shell)), *arguments]
-
-    script = Script([listed("pod-a")], [retired(9000)])
-    async with script.served() as url, hook(url, command=command) as process:
-        assert await ended(process) == (0, "")
-    assert script.posted == [[9000]]
+    await retires(["env", f"PATH={tmp_path}", str(shutil.which(shell)), *arguments])
 
 
 @needs_sh
 async def test_a_process_of_the_pod_is_python_enough(tmp_path: Path) -> None:
     """As this one is, where a pod's worker would be."""
     shell, *arguments = without_operator()
-    command = ["env", f"PATH={tmp_path}", str(shutil.which(shell)), *arguments]
-    script = Script([listed("pod-a")], [retired(9000)])
-    async with script.served() as url, hook(url, command=command) as process:
-        assert await ended(process) == (0, "")
-    assert script.posted == [[9000]]
+    await retires(["env", f"PATH={tmp_path}", str(shutil.which(shell)), *arguments])
 
 
 @needs_sh
