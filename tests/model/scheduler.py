@@ -83,17 +83,20 @@ def task_steps(world: World, rules: Rules) -> Iterator[Step]:
 
 
 def killed(world: World, pod: Pod) -> World:
-    """Calls that name a worker which has died list it at once: there is nothing left to be moved."""
+    """A worker's process died: there is nothing left to be moved."""
+    world = without_copies(over_for(world, pod.uid), pod.uid)
+    return world.with_pod(pod._replace(member=Member.NO, restarted=True, frozen=Frozen.NO))
+
+
+def over_for(world: World, uid: int) -> World:
+    """Calls that name a worker which is gone list it at once: nothing else can come of them for it any more."""
     calls = tuple(
         call._replace(
-            targets=tuple(
-                t._replace(outcome=Outcome.OK) if t.uid == pod.uid and _is_pending(t) else t for t in call.targets
-            )
+            targets=tuple(t._replace(outcome=Outcome.OK) if t.uid == uid and _is_pending(t) else t for t in call.targets)
         )
         for call in world.calls
     )
-    world = world._replace(calls=tuple(left for call in calls for left in kept(call)))
-    return without_copies(world, pod.uid).with_pod(pod._replace(member=Member.NO, restarted=True, frozen=Frozen.NO))
+    return world._replace(calls=tuple(left for call in calls for left in kept(call)))
 
 
 def without_copies(world: World, uid: int) -> World:
@@ -146,9 +149,8 @@ def _progress(world: World, call: Call, target: Target) -> Iterator[tuple[str, t
     pod = world.pod(target.uid)
     if not _is_pending(target) or (pod is not None and pod.frozen):
         return
-    if pod is None or not pod.member:
-        yield "", (Outcome.OK, world)
-    elif target.outcome is Outcome.THROUGH:
+    assert pod is not None
+    if target.outcome is Outcome.THROUGH:
         yield ", and removes it", (Outcome.OK, _removed(world, pod, target))
     else:
         through = Outcome.OK if call.kind == "drain" else Outcome.THROUGH
@@ -217,7 +219,9 @@ def _put_back(world: World, target: Target) -> World:
 def _with(world: World, index: int, target: Target, outcome: Outcome) -> World:
     call = world.calls[index]
     done = call._replace(targets=tuple(t._replace(outcome=outcome) if t == target else t for t in call.targets))
-    return world._replace(calls=(*world.calls[:index], *kept(done), *world.calls[index + 1 :]))
+    world = world._replace(calls=(*world.calls[:index], *kept(done), *world.calls[index + 1 :]))
+    pod = world.pod(target.uid)
+    return world if pod is not None and pod.member else over_for(world, target.uid)
 
 
 def _answered(world: World, index: int, call: Call) -> World:

@@ -8,6 +8,7 @@ from tests.model.scheduler import (
     answer_steps,
     being_removed,
     killed,
+    over_for,
     progress_steps,
     start_call,
     task_steps,
@@ -165,7 +166,7 @@ def _destroyed(world: World, pod: Pod, rules: Rules) -> World:
         raise Violation("lost", f"{len(lost)} keys went with {pod.uid}")
     if lost and pod.deleter == "user" and rules.hook and not pod.hidden:
         raise Violation("lost", f"the hook of {pod.uid} let keys go")
-    world = without_copies(world, pod.uid)
+    world = without_copies(over_for(world, pod.uid), pod.uid)
     return world._replace(pods=tuple(other for other in world.pods if other.uid != pod.uid))
 
 
