@@ -90,12 +90,11 @@ def killed(world: World, pod: Pod) -> World:
 
 def over_for(world: World, uid: int) -> World:
     """Calls that name a worker which is gone list it at once: nothing else can come of them for it any more."""
-    calls = tuple(
-        call._replace(
-            targets=tuple(t._replace(outcome=Outcome.OK) if t.uid == uid and _is_pending(t) else t for t in call.targets)
-        )
-        for call in world.calls
-    )
+
+    def over(target: Target) -> Target:
+        return target._replace(outcome=Outcome.OK) if target.uid == uid and _is_pending(target) else target
+
+    calls = (call._replace(targets=tuple(over(target) for target in call.targets)) for call in world.calls)
     return world._replace(calls=tuple(left for call in calls for left in kept(call)))
 
 
