@@ -39,9 +39,7 @@ def fault_steps(world: World, rules: Rules) -> Iterator[Step]:
     """Crashes, lost requests and lost answers, as long as there is a budget for them."""
     if world.budget.crashes:
         less = world._replace(budget=world.budget._replace(crashes=world.budget.crashes - 1))
-        first = world.operators[0]
-        if first.stage is not Stage.IDLE or first.answers or any(c.owner == first.number for c in world.calls):
-            yield "operator 1: is killed and started again", crashed(less)
+        yield "operator 1: is killed and started again", crashed(less)
     if not world.budget.faults:
         return
     world = world._replace(budget=world.budget._replace(faults=world.budget.faults - 1))
