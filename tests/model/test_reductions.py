@@ -70,7 +70,8 @@ def test_what_is_taken_for_the_same_goes_on_in_the_same_way(rules: Rules) -> Non
     while waiting:
         world = waiting.pop()
         following = [after for _, after in all_steps(world, rules)]
-        ways: set[object] = {canonical(after) for after in following} - {canonical(world)}
+        ways: set[object] = {canonical(after) for after in following}
+        ways.discard(canonical(world))
         if canonical(world) not in known:
             known[canonical(world)] = ways
             waiting += following
