@@ -207,7 +207,12 @@ def _delete_confirmed(
 def _departs(pod: Pod, snapshot: Snapshot, holdings: Holdings) -> bool:
     """Whether somebody deletes a pod whose worker is registered, or was when the scheduler last answered."""
     was = not holdings.listed and pod.uid in {entry.uid for entry in snapshot.cluster.retiring}
-    return pod.handing_over and (was or bool(holdings.registered.get(pod.uid)))
+    return (pod.handing_over and was) or _is_registered_though_deleted(pod, holdings)
+
+
+def _is_registered_though_deleted(pod: Pod, holdings: Holdings) -> bool:
+    """It may be, too, before the kubelet has reported the start: it would take the data of others that are to go."""
+    return pod.terminating and not pod.finished and bool(holdings.registered.get(pod.uid))
 
 
 def _needs_heir(snapshot: Snapshot, holdings: Holdings) -> bool:
@@ -220,7 +225,7 @@ def _needs_heir(snapshot: Snapshot, holdings: Holdings) -> bool:
     if cluster.wanted > 0 or cluster.retirement.delete_on_timeout:
         return False  # somebody is there, or will be; or the user has said that such data may go
     return any(
-        pod.handing_over and holdings.registered.get(pod.uid) and holdings.held_bytes(pod.uid) != 0
+        _is_registered_though_deleted(pod, holdings) and holdings.held_bytes(pod.uid) != 0
         for pod in snapshot.worker_pods
     )
 

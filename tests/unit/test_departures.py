@@ -60,6 +60,13 @@ def test_it_is_retired_at_once(scheduler: Listed) -> None:
     assert decided.requeue_after == POLL
 
 
+def test_so_is_one_whose_start_has_not_been_reported() -> None:
+    """It is registered, so others that are to go would hand their data to it."""
+    leaving = pod("c", terminating=True, started=False)
+    decided = decide((*pods("ab"), leaving), replicas=0, scheduler=detailed("abc"))
+    assert asked(decided) == addresses("c")
+
+
 def test_a_replacement_is_made_meanwhile() -> None:
     assert created(decide((*pods("ab"), LEAVING), replicas=3, scheduler=workers("abc"))) == ["Pod"]
 

@@ -51,7 +51,7 @@ def test_not_for_a_worker_that_holds_nothing_or_is_not_known(scheduler: Schedule
 def test_not_for_a_pod_that_never_started() -> None:
     leaving = pod("a", terminating=True, started=False)
     assert not needs_scheduler(cluster(0), (leaving,))
-    assert created(decide([leaving], replicas=0, scheduler=workers("a"))) == []
+    assert created(decide([leaving], replicas=0, scheduler=workers(""))) == []
 
 
 def test_not_where_such_data_may_go() -> None:
