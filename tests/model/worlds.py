@@ -32,16 +32,16 @@ SMALL = (
 )
 
 LARGER = (
-    Rules(workers=4, keys=4),
+    Rules(workers=4, keys=4, user=_may("scale", "delete"), crashes=1),
     Rules(workers=3, keys=2, crashes=1),
-    Rules(workers=2, keys=1, user=_may("scale", "delete"), crashes=1),
+    Rules(workers=2, keys=2, user=_may("scale", "edit"), actions=2),
+    Rules(workers=2, keys=1, user=_may("scale", "delete"), actions=2, crashes=1),
     Rules(workers=2, keys=1, faults=1, late=True),
 )
 
 LARGEST = (
-    Rules(workers=4, keys=4, crashes=1),
-    Rules(workers=2, keys=2, user=_may("scale", "edit"), actions=2),
-    Rules(workers=2, keys=2, user=_may("scale", "delete"), actions=2, crashes=1),
+    Rules(workers=2, keys=2, user=_may("scale", "edit", "delete"), actions=2, crashes=1),
+    Rules(workers=3, keys=2, user=_may("scale", "delete"), actions=2, crashes=1),
     Rules(workers=1, keys=1, user=_may("scale", "delete", "put", "release"), actions=2),
     Rules(workers=1, keys=0, second=True, user=_may("delete")),
 )
