@@ -164,10 +164,11 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime, *
     )
     entries = [asking.entries.get(entry.uid, entry) for entry in (*entries, *departures)]
     waiting = [asking.entries.get(entry.uid, entry) for entry in waiting]
+    let_go = tuple(entry for entry in known if entry.uid in ending and entry.asked is not None)
     return _WorkerPlan(
         actions=(*deletions, *asking.actions),
         retiring=tuple(sorted(entries, key=lambda entry: entry.name)),
-        ending=tuple(entry for entry in known if entry.uid in ending and entry.asked is not None),
+        ending=let_go,
         why_missing=_why_missing(snapshot.cluster, heir=heir, rolling=rolling and len(staying) >= target),
         missing=max(turnover.wanted - len(taken_back) - len(resting), 0),
         blocked=why_blocked(
@@ -177,7 +178,7 @@ def _plan_workers(snapshot: Snapshot, templates: TemplateCheck, now: datetime, *
             unchosen=turnover.excess - len(choice.free) - len(choice.retire),
             now=now,
         ),
-        requeue_after=POLL if entries or resting or heir or turnover.excess or rolling else RESYNC,
+        requeue_after=POLL if entries or let_go or resting or heir or turnover.excess or rolling else RESYNC,
     )
 
 

@@ -234,6 +234,7 @@ def test_once_gone_from_the_list_it_is_forgotten_with_its_pod(leaving: Pod, sche
     ending = plan(seen, NOW)
     assert (list(remembered(ending)), ending.actions) == (["c"], ())
     assert condition(ending, "Retiring")[1] == "NobodyLeaves"
+    assert ending.requeue_after == POLL, "the event that the pod is gone may get lost"
     gone = plan(follow(seen, ending, worker_pods=pods("ab")), NOW)
     assert (remembered(gone), gone.actions) == ({}, ())
 
