@@ -4,41 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from integration.cluster.choice import select
 from integration.crash_sweep.incidents import sample, sample_of_scheduler
 from integration.crash_sweep.scene import usual_access
-from integration.crash_sweep.sweep import sweep
-from integration.kube import Kube
+from integration.crash_sweep.sweep import side_by_side, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from integration.cluster.provider import Images
+    from integration.kube import Kube
 
 LANES = 3
 """One incident after the other would take longer than all other tests side by side."""
 
 
-@pytest.fixture
-def lanes(unattended: Kube) -> Iterator[list[Kube]]:
-    """A namespace for each of the incidents that are played at a time."""
-    kubes = [Kube(f"{unattended.namespace}-{lane}") for lane in range(LANES)]
-    for kube in kubes:
-        kube.create_namespace()
-    try:
-        yield kubes
-    finally:
-        for kube in kubes:
-            kube.delete_namespace(wait=False)
-
-
 def test_a_scale_down_loses_nothing_whatever_befalls_a_request(
-    lanes: list[Kube], images: Images, tmp_path: Path
+    unattended: Kube, images: Images, tmp_path: Path
 ) -> None:
-    report = sweep(lanes, images.dask, tmp_path, sample, access=usual_access(select()))
+    with side_by_side(unattended.namespace, LANES) as kubes:
+        report = sweep(kubes, images.dask, tmp_path, sample, access=usual_access(select()))
     assert report.success, report
 
 

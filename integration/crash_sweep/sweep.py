@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -25,7 +26,7 @@ from integration.session import Session
 from integration.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from integration.crash_sweep.kinds import Request
@@ -73,6 +74,19 @@ def sweep(
     for one in played:
         one.result()
     return tally.report(requests=requests)
+
+
+@contextmanager
+def side_by_side(name: str, lanes: int) -> Iterator[list[Kube]]:
+    """Namespaces for so many incidents at a time, which are deleted at the end: `name`-0, `name`-1 and so on."""
+    kubes = [Kube(f"{name}-{lane}") for lane in range(lanes)]
+    try:
+        for kube in kubes:
+            kube.create_namespace()
+        yield kubes
+    finally:
+        for kube in kubes:
+            kube.delete_namespace(wait=False)
 
 
 @dataclass(frozen=True)
@@ -168,18 +182,12 @@ def main(dask_image: str, long: bool, access: Access, lanes: int, folder: Path) 
     session.define()
     session.end()
     # Never the same again: that of an earlier sweep may take minutes to be gone.
-    name = f"{NAMESPACE}-{secrets.token_hex(2)}"
-    kubes = [Kube(f"{name}-{lane}") for lane in range(lanes)]
     try:
-        for kube in kubes:
-            kube.create_namespace()
-        report = sweep(kubes, dask_image, folder, all_incidents if long else sample, access=access)
+        with side_by_side(f"{NAMESPACE}-{secrets.token_hex(2)}", lanes) as kubes:
+            report = sweep(kubes, dask_image, folder, all_incidents if long else sample, access=access)
     except CalmRunFailed as error:
         print(f"the calm run failed: {error}", file=sys.stderr)
         sys.exit(1)
-    finally:
-        for kube in kubes:
-            kube.delete_namespace(wait=False)
     print(json.dumps(report.as_json()))
     sys.exit(0 if report.success else 1)
 

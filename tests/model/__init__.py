@@ -26,15 +26,16 @@ What counts as a violation (`world.Violation`; each is named, so that a test can
 - `ran twice`: the operator retired a worker while a task ran there, though it could have been drained, the time for
   that wasn't over, and nobody had deleted its pod.
 - `stuck`: left alone (no users, crashes or faults any more), the world doesn't come to rest with as many live workers
-  as wanted. One more may be left where nobody can take its data, with the reason in the status; none may stay that is
+  as wanted. One more may be left where nobody can take its data, with the reason in the status, or several where
+  users delete pods: the last one that took the others' data may go after those were drained. None may stay that is
   neither retiring nor takes work.
 
 Assumptions, each a simplification that a reader may want to question:
 
-- A scheduler notices at once that a worker's process died, and copies all keys of a worker in one step, to the
-  running worker with the fewest that doesn't stand still. Then the worker is removed, in a step of its own. A worker
-  either keeps all copies that others have, too (as where tasks need them), or none. No paused workers, no actors, no
-  loss of the scheduler.
+- A scheduler notices at once that a worker's process died, calls list at once who is gone, and a scheduler copies all
+  keys of a worker in one step, to the running worker with the fewest that doesn't stand still. Then the worker is
+  removed, in a step of its own. A worker either keeps all copies that others have, too (as where tasks need them), or
+  none. No paused workers, no actors, no loss of the scheduler.
 - The removal takes half a second. In that time nobody who can't know of it begins another call by chance: neither a
   hook beside an operator or another hook, nor an operator beside a hook. (An operator beside its own calls, or those
   of an earlier one, is not excused: it has to know.)

@@ -145,10 +145,12 @@ def _progress(world: World, call: Call, target: Target) -> Iterator[tuple[str, t
     unless a task there needs it. Where only workers that are leaving have copies, one more is made elsewhere, or the
     own one is dropped: all but the last of them, and one that is about to be removed by *another* call counts.
     """
-    pod = world.pod(target.uid)
-    if not _is_pending(target) or (pod is not None and pod.frozen):
+    if not _is_pending(target):
         return
-    assert pod is not None
+    pod = world.pod(target.uid)
+    assert pod is not None, "calls list whoever is gone"
+    if pod.frozen:
+        return
     if target.outcome is Outcome.THROUGH:
         yield ", and removes it", (Outcome.OK, _removed(world, pod, target))
     else:

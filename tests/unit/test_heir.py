@@ -54,6 +54,11 @@ def test_not_for_a_pod_that_never_started() -> None:
     assert created(decide([leaving], replicas=0, scheduler=workers(""))) == []
 
 
+def test_also_before_the_start_is_reported() -> None:
+    leaving = pod("a", terminating=True, started=False)
+    assert created(decide([leaving], replicas=0, scheduler=workers("a"))) == ["Pod"]
+
+
 def test_not_where_such_data_may_go() -> None:
     assert created(decide([LEAVING], replicas=0, scheduler=workers("a"), retirement=DELETE)) == []
 
