@@ -13,6 +13,8 @@ nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 nox.options.reuse_venv = "yes"
+# What failed is then the last thing on the screen, and not under the minutes of the sessions that follow.
+nox.options.stop_on_first_error = True
 nox.options.sessions = ["lint", "typecheck", "tests", "cases", "dask", "integration", "chaos"]
 
 CLUSTER = ("python", "-m", "integration.cluster")
