@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Begin the session before pytest-xdist starts its workers, which join it."""
     config.addinivalue_line("markers", "pod_security(level): the Pod Security Standard of the test's namespace")
+    config.addinivalue_line("markers", "waits_long: takes minutes or waits for one, so it begins first")
     config.addinivalue_line("markers", "alone: no other test may run meanwhile, so it only runs with `-m alone`")
     config.stash[SESSION] = Session.begin()
 
@@ -50,11 +51,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of a module together where they share something expensive: all but those with namespaces."""
+    """Keep the tests of a module together where they share something expensive: all but those with namespaces.
+
+    What takes longest begins first: at the end, all others would wait for it.
+    """
     if not config.option.markexpr:
         alone = [item for item in items if item.get_closest_marker("alone")]
         config.hook.pytest_deselected(items=alone)
         items[:] = [item for item in items if item not in alone]
+    items.sort(key=lambda item: item.get_closest_marker("waits_long") is None)
     for item in items:
         if not _namespaces(item) and isinstance(item, pytest.Function):
             item.add_marker(pytest.mark.xdist_group(item.module.__name__))

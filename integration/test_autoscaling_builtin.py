@@ -142,6 +142,7 @@ def test_another_autoscaler_is_told_of_and_not_fought(kube: Kube, images: Images
     assert cluster.wait_condition("Autoscaling", "True")
 
 
+@pytest.mark.waits_long
 def test_a_cluster_without_use_is_scaled_to_zero_and_comes_back(kube: Kube, images: Images) -> None:
     """Data that is held is use. A client that is merely connected is not, and goes on once there are workers."""
     cluster = apply(kube, sized(images.dask, replicas=2, idle={"afterSeconds": IDLE_SECONDS}))
@@ -175,6 +176,7 @@ def test_work_wakes_a_cluster_that_was_scaled_to_zero(kube: Kube, images: Images
         assert agent.audit().intact, agent.audit()
 
 
+@pytest.mark.waits_long
 @pytest.mark.parametrize("replicas", [0, 1])
 def test_a_cluster_without_use_is_deleted(kube: Kube, images: Images, replicas: int) -> None:
     idle = {"afterSeconds": IDLE_SECONDS, "action": "Delete"}

@@ -65,6 +65,7 @@ def test_what_is_refused_or_told_harms_nothing(kube: Kube, images: Images) -> No
     check("Told by TemplateValid", told, kube, IMAGE=images.dask)
 
 
+@pytest.mark.waits_long
 def test_pods_that_cant_work_and_policies_harm_nothing(kube: Kube, images: Images) -> None:
     """New Clusters in trouble beside it while the one that runs gets into one trouble after the other."""
     with _running(kube, images) as running:

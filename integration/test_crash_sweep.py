@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from integration.cluster.choice import select
 from integration.crash_sweep.incidents import sample, sample_of_scheduler
 from integration.crash_sweep.scene import usual_access
@@ -19,6 +21,7 @@ LANES = 3
 """One incident after the other would take longer than all other tests side by side."""
 
 
+@pytest.mark.waits_long
 def test_a_scale_down_loses_nothing_whatever_befalls_a_request(
     unattended: Kube, images: Images, tmp_path: Path
 ) -> None:
@@ -27,6 +30,7 @@ def test_a_scale_down_loses_nothing_whatever_befalls_a_request(
     assert report.success, report
 
 
+@pytest.mark.waits_long
 def test_nor_where_the_api_server_passes_on_what_is_for_the_scheduler(
     unattended: Kube, images: Images, tmp_path: Path
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_completed_worker_is_replaced(kube: Kube, images: Images, beside: tupl
         assert agent.audit().intact, agent.audit()
 
 
+@pytest.mark.waits_long
 def test_a_failed_worker_pod_is_replaced(kube: Kube, images: Images) -> None:
     """The kubelet ends a pod at its deadline, and doesn't start it again."""
     cluster = DaskCluster(kube, "dask").apply(images.dask, replicas=2)
