@@ -102,24 +102,22 @@ class KubernetesClient:
         answer = await self._request("GET", "/version")
         return str(answer["gitVersion"])
 
-    async def check_clusters(self, namespaces: tuple[str, ...]) -> None:
-        """Check that the Clusters of these namespaces (none: of all) can be read.
+    async def check_clusters(self, namespace: str | None) -> None:
+        """Check that the Clusters of a namespace (None: of all) can be read.
 
         Raises:
             ConfigurationError: the CustomResourceDefinition is missing, or a permission; says what to apply.
         """
-        base = f"/apis/{names.GROUP}/{names.VERSION}"
-        paths = [f"{base}/namespaces/{namespace}/{names.PLURAL}" for namespace in namespaces]
-        for path in paths or [f"{base}/{names.PLURAL}"]:
-            try:
-                await self._request("GET", path, query={"limit": "1"})
-            except NotFound as error:
-                crd = f"the CustomResourceDefinition {names.PLURAL}.{names.GROUP} is not installed"
-                raise ConfigurationError(f"{crd}: kubectl apply -k deploy/") from error
-            except Refused as error:
-                if error.status == HTTPStatus.UNAUTHORIZED:
-                    raise ConfigurationError(f"the API server doesn't take the credentials: {error}") from error
-                raise ConfigurationError(f"can't read Clusters, apply the RBAC of deploy/: {error}") from error
+        path = names.PLURAL if namespace is None else f"namespaces/{namespace}/{names.PLURAL}"
+        try:
+            await self._request("GET", f"/apis/{names.GROUP}/{names.VERSION}/{path}", query={"limit": "1"})
+        except NotFound as error:
+            crd = f"the CustomResourceDefinition {names.PLURAL}.{names.GROUP} is not installed"
+            raise ConfigurationError(f"{crd}: kubectl apply -k deploy/") from error
+        except Refused as error:
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                raise ConfigurationError(f"the API server doesn't take the credentials: {error}") from error
+            raise ConfigurationError(f"can't read Clusters, apply the RBAC of deploy/: {error}") from error
 
     async def get_cluster(self, namespace: str, name: str) -> Manifest | None:
         """Read a Cluster; None where there is none."""

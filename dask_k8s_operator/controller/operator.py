@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,8 @@ async def run(settings: Settings) -> None:
 
 async def _check_access(kubernetes: KubernetesClient, settings: Settings) -> None:
     version = await kubernetes.version()
-    await kubernetes.check_clusters(settings.namespaces)
+    for namespace in settings.namespaces or (None,):
+        await kubernetes.check_clusters(namespace)
     where = ", ".join(settings.namespaces) or "all namespaces"
     logger.info("looking after the Clusters of %s (Kubernetes %s)", where, version)
 
@@ -89,6 +91,7 @@ class _Operator:
             lookout=self._lookout,
         )
         self._passes: dict[ClusterKey, float] = {}
+        self._to_check = deque[str | None](settings.namespaces or (None,))
         self._direct = settings.scheduler_access == "direct" or (
             settings.scheduler_access == "auto" and in_cluster() and settings.kubeconfig is None
         )
@@ -169,10 +172,15 @@ class _Operator:
         return f"passes over these Clusters are stuck: {', '.join(stuck)}" if stuck else None
 
     async def _ready(self) -> str | None:
+        """Read the Clusters of one namespace after the other, a probe each, and go on once they can be read.
+
+        All of them in each probe would be most of what an operator for a hundred namespaces asks for.
+        """
         try:
-            await self._kubernetes.check_clusters(self._settings.namespaces)
+            await self._kubernetes.check_clusters(self._to_check[0])
         except KubernetesError as error:
             return str(error)
+        self._to_check.rotate(-1)
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -13,6 +14,7 @@ from dask_k8s_operator.clients.kubernetes import ConfigurationError
 from tests.wire.apiserver import CLUSTERS, PODS, ApiServer, by_kopf, from_test, of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from tests.wire.conftest import Running
@@ -99,29 +101,55 @@ class TestCredentials:
             await until_it_ends()
 
 
-async def test_readiness_tells_whether_the_api_server_answers(
-    api: ApiServer, running: Running, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    async with running(), aiohttp.ClientSession() as http:
+class TestReadiness:
+    """Whether the operator can do its job, as the kubelet asks every two seconds."""
+
+    async def test_it_tells_whether_the_api_server_answers(
+        self, api: ApiServer, running: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        async with running(), probing(caplog) as probe:
+            assert await probe("/readyz") == (200, "ok")
+            api.hang_up(anything, times=float("inf"))
+            status, text = await probe("/readyz")
+            assert status == 503
+            assert text.startswith("no answer from the API server to GET /apis/dask.charmtx.com/")
+            assert (await probe("/healthz")) == (200, "ok"), "a restart wouldn't help"
+            api.recover()
+            api.refuse(of(action.LIST, CLUSTERS), 403, "forbidden: User can't list Clusters")
+            assert await probe("/readyz") == (
+                503,
+                "can't read Clusters, apply the RBAC of deploy/: forbidden: User can't list Clusters",
+            )
+            assert await probe("/readyz") == (200, "ok")
+
+    async def test_of_many_namespaces_each_probe_asks_for_one(
+        self, api: ApiServer, running: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """By turns; one whose Clusters can't be read is asked for until they can be."""
+        caplog.set_level("INFO")
+        async with running(namespaces=("a", "b", "c")), probing(caplog) as probe:
+            await api.until(lambda: {one.namespace for one in api.asked(action.WATCH, CLUSTERS)} == {*"abc"}, "watches")
+            before = len(api.asked(action.LIST, CLUSTERS))
+            api.refuse(lambda request: lists_clusters(request) and request.namespace == "b", 403, times=2)
+            assert [(await probe("/readyz"))[0] for _ in range(6)] == [200, 503, 503, 200, 200, 200]
+            asked = api.asked(action.LIST, CLUSTERS)[before:]
+            assert [request.namespace for request in asked] == [*"abbbca"]
+
+
+lists_clusters = of(action.LIST, CLUSTERS)
+
+
+@asynccontextmanager
+async def probing(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Callable[[str], Awaitable[tuple[int, str]]]]:
+    """Gives a function that asks an endpoint of the operator and returns the answer's status and text."""
+    async with aiohttp.ClientSession() as http:
 
         async def probe(path: str) -> tuple[int, str]:
             async with http.get(f"http://127.0.0.1:{health_port(caplog)}{path}") as answer:
                 return answer.status, await answer.text()
 
-        assert await probe("/readyz") == (200, "ok")
-        api.hang_up(anything, times=float("inf"))
-        status, text = await probe("/readyz")
-        assert status == 503
-        assert text.startswith("no answer from the API server to GET /apis/dask.charmtx.com/")
-        assert (await probe("/healthz")) == (200, "ok"), "a restart wouldn't help"
-        api.recover()
-        api.refuse(of(action.LIST, CLUSTERS), 403, "forbidden: User can't list Clusters")
-        assert await probe("/readyz") == (
-            503,
-            "can't read Clusters, apply the RBAC of deploy/: forbidden: User can't list Clusters",
-        )
-        assert await probe("/readyz") == (200, "ok")
+        yield probe
 
 
 def renew_token(kubeconfig: Path, old: str, new: str) -> None:
