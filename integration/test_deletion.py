@@ -106,6 +106,7 @@ def test_deleted_in_the_middle_of_a_retirement_and_made_again(kube: Kube, images
         assert agent.audit().intact, agent.audit()
 
 
+@pytest.mark.waits_long
 def test_a_namespace_goes_though_workers_hold_data(kube: Kube, images: Images) -> None:
     """All goes at once, in no order, and nothing new can be made."""
     _make(kube, images, replicas=3)

@@ -165,9 +165,11 @@ class Owned:
     def from_manifest(cls, manifest: Mapping[str, Any], *, owner_uid: str) -> Owned:
         """Read a Deployment or a Service as the API server gives it."""
         metadata, status = manifest["metadata"], manifest.get("status", {})
-        # Before its controller has seen a change, the status speaks of the scheduler that is about to go.
+        # Before its controller has seen a change, and then until it has made a pod from that, the status speaks of the
+        # scheduler that is about to go.
         generation = metadata.get("generation", 0)
         seen = status.get("observedGeneration", generation) >= generation
+        followed = seen and status.get("updatedReplicas", 0) > 0
         ours = owned_by(manifest, owner_uid)
         owners: Iterable[Mapping[str, Any]] = metadata.get("ownerReferences", ())
         controller = next((owner for owner in owners if owner.get("controller")), None)
@@ -177,7 +179,7 @@ class Owned:
             ours=ours,
             going=earlier and not ours,
             left_behind=controller is None and cluster is not None,
-            ready=seen and status.get("availableReplicas", 0) > 0,
+            ready=followed and status.get("availableReplicas", 0) > 0,
             trouble=deployment_trouble(manifest),
             metadata=metadata,
             spec=manifest.get("spec", {}),

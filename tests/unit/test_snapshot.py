@@ -250,11 +250,12 @@ def test_ownership_of_what_nobody_owns() -> None:
     ("status", "ready"),
     [
         ({}, False),
-        ({"availableReplicas": 0}, False),
-        ({"availableReplicas": 1}, True),
+        ({"updatedReplicas": 1, "availableReplicas": 0}, False),
+        ({"updatedReplicas": 1, "availableReplicas": 1}, True),
         # What it says is of the scheduler that is about to go.
-        ({"availableReplicas": 1, "observedGeneration": 1}, False),
-        ({"availableReplicas": 1, "observedGeneration": 2}, True),
+        ({"updatedReplicas": 1, "availableReplicas": 1, "observedGeneration": 1}, False),
+        ({"availableReplicas": 1, "observedGeneration": 2}, False),
+        ({"updatedReplicas": 1, "availableReplicas": 1, "observedGeneration": 2}, True),
     ],
 )
 def test_a_deployment_is_ready_when_its_scheduler_is(status: dict[str, int], *, ready: bool) -> None:

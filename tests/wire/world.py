@@ -98,7 +98,7 @@ class World:
             state = {"containerStatuses": [{"name": names.ROLE_SCHEDULER, "state": RUNNING}]}
             labels = names.labels(CLUSTER, names.ROLE_SCHEDULER)
             self._api.add(PODS, {"metadata": {"name": SCHEDULER_POD, "labels": labels}, "status": state})
-        await self._api.change(DEPLOYMENTS, name, {"status": {"availableReplicas": 1}})
+        await self._api.change(DEPLOYMENTS, name, {"status": {"updatedReplicas": 1, "availableReplicas": 1}})
 
     async def stop_scheduler(self) -> None:
         """What they do once the Deployment is to have no pod."""
