@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
+_WITHOUT_DASHBOARD = {"name": "PYTHONPATH", "value": ""}
+"""What hides bokeh in the image of the tests. Those of `example/` and of users' manifests have their dashboards."""
+
 
 def manifest(
     name: str, image: str, *, replicas: int, worker: Manifest | None = None, scheduler: Manifest | None = None
@@ -36,7 +39,7 @@ def manifest(
         return {
             "spec": {
                 "securityContext": pod,
-                "containers": [{"name": container, "securityContext": locked}],
+                "containers": [{"name": container, "securityContext": locked, "env": [_WITHOUT_DASHBOARD]}],
                 **(fields or {}),
             }
         }
