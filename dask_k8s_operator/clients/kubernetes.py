@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Manifest = dict[str, Any]
 
+_ALL_CLUSTERS = f"/apis/{names.GROUP}/{names.VERSION}/{names.PLURAL}"
 _CLUSTERS = f"/apis/{names.GROUP}/{names.VERSION}/namespaces/{{namespace}}/{names.PLURAL}"
 _COLLECTIONS = {
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
@@ -108,9 +109,9 @@ class KubernetesClient:
         Raises:
             ConfigurationError: the CustomResourceDefinition is missing, or a permission; says what to apply.
         """
-        path = names.PLURAL if namespace is None else f"namespaces/{namespace}/{names.PLURAL}"
+        path = _ALL_CLUSTERS if namespace is None else _CLUSTERS.format(namespace=namespace)
         try:
-            await self._request("GET", f"/apis/{names.GROUP}/{names.VERSION}/{path}", query={"limit": "1"})
+            await self._request("GET", path, query={"limit": "1"})
         except NotFound as error:
             crd = f"the CustomResourceDefinition {names.PLURAL}.{names.GROUP} is not installed"
             raise ConfigurationError(f"{crd}: kubectl apply -k deploy/") from error
