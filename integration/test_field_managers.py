@@ -193,16 +193,13 @@ def _annotated(objects: Objects, annotation: str) -> bool:
     return annotation in _spec(objects, "Deployment")["template"]["metadata"].get("annotations", {})
 
 
-def _writes(kube: Kube) -> list[Manifest]:
+def _writes(kube: Kube) -> list[object]:
     """What changes with each write of anybody but the Deployment's own controller, which has a status to write."""
-    return [
-        entry
-        for kind in ("service", "deployment")
-        for entry in json.loads(kube.run("get", kind, NAME, "--show-managed-fields", "--output=json"))["metadata"][
-            "managedFields"
-        ]
-        if entry["manager"] != "kube-controller-manager"
-    ]
+    service = kube.get("service", NAME)["metadata"]
+    shown = kube.run("get", "deployment", NAME, "--show-managed-fields", "--output=json")
+    deployment = json.loads(shown)["metadata"]
+    by_others = [entry for entry in deployment["managedFields"] if entry["manager"] != "kube-controller-manager"]
+    return [service["resourceVersion"], deployment["generation"], by_others]
 
 
 def _is_alone(objects: Objects, strategy: str) -> bool:
